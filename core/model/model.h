@@ -1,0 +1,69 @@
+/* model.h - a model in memory: a field, what its samples are, and where it came from.
+ *
+ * A model is immutable, shared by reference count and held by every request that uses it, so it can be
+ * replaced or deleted under load: the last one out frees it. Its file is safetensors; the metadata holds
+ * everything but the numbers. An exact model stores its plates: tensors "source" and "target".
+ *
+ *     efm_model_create_exact(&model, &spec, source, target, &error);
+ *     efm_model_save(model, &out, &error);        the bytes of NAME.safetensors
+ *     efm_model_load(&again, out.data, out.size, &limits, &error);
+ *     efm_model_unref(model);
+ *
+ * Threads: any.
+ */
+#ifndef EFM_MODEL_MODEL_H
+#define EFM_MODEL_MODEL_H
+
+#include "core/base/buffer.h"
+#include "core/base/shape.h"
+#include "core/data/dataset.h"
+#include "core/field/field.h"
+#include "core/flow/flow.h"
+
+struct efm_model;
+
+/* What a plate holds besides its charges. */
+struct efm_domain {
+    char name[64];        /* of the dataset, shown to users */
+    bool standard_normal; /* N(0, I): /generate draws fresh points on it */
+};
+
+struct efm_exact_spec {
+    enum efm_field_kind kind; /* chain for map chain */
+    enum efm_map map;         /* default map of requests */
+    double length;            /* L; 0: chosen from the data, see efm_model_default_length */
+    double gamma;             /* per_plate; 0: 5 for images, 1e-7 for vectors */
+    size_t max_charges;       /* a plate; 0: all. The first ones are taken. */
+};
+
+/* An exact model of two datasets of one shape (EFM_E_SHAPE otherwise), borrowed for the call. */
+EFM_MUST_CHECK enum efm_status
+efm_model_create_exact(struct efm_model **model, const struct efm_exact_spec *spec,
+                       const struct efm_dataset *source, const char *source_name,
+                       const struct efm_dataset *target, const char *target_name, struct efm_error *error);
+
+/* From the bytes of a safetensors file, borrowed for the call. EFM_E_FORMAT for anything wrong with the
+ * container, EFM_E_UNSUPPORTED for an arch that is not known, EFM_E_NUMERIC for NaN or infinity in a tensor,
+ * EFM_E_LIMIT past max_bytes (of memory it would take), EFM_E_MEMORY. */
+EFM_MUST_CHECK enum efm_status efm_model_load(struct efm_model **model, const uint8_t *bytes, size_t size,
+                                              size_t max_bytes, struct efm_error *error);
+
+/* Appends the file to `out`. Loading it gives a model of equal results and equal file bytes. */
+EFM_MUST_CHECK enum efm_status efm_model_save(const struct efm_model *model, struct efm_buffer *out,
+                                              struct efm_error *error);
+
+struct efm_model *efm_model_ref(struct efm_model *model);
+void efm_model_unref(struct efm_model *model);
+
+const struct efm_field *efm_model_field(const struct efm_model *model);
+const struct efm_shape *efm_model_shape(const struct efm_model *model);
+const char *efm_model_arch(const struct efm_model *model); /* "exact" */
+const struct efm_domain *efm_model_domain(const struct efm_model *model, enum efm_plate_side side);
+size_t efm_model_bytes(const struct efm_model *model);       /* held in memory */
+const char *efm_model_sha256(const struct efm_model *model); /* of its file, 64 hex digits */
+double efm_model_gamma(const struct efm_model *model);
+
+/* The options that a request starts from: the model's map and what serves its field best. */
+void efm_model_flow_options(const struct efm_model *model, struct efm_flow_options *options);
+
+#endif
