@@ -1,0 +1,63 @@
+/* message.h - a request and a reply as plain values, so that the contract can be read, tested and fuzzed
+ * without a daemon. Threads: plain values of one request. */
+#ifndef API_MESSAGE_H
+#define API_MESSAGE_H
+
+#include "core/base/buffer.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Everything borrowed for the life of the request; strings are "" when absent, never NULL. */
+struct api_message {
+    const char *method;       /* "POST" */
+    const char *path;         /* decoded, without the query */
+    const char *query;        /* raw, after the '?' */
+    const char *content_type; /* the header as sent */
+    const char *accept;       /* the header as sent */
+    const uint8_t *body;
+    size_t body_size;
+};
+
+enum { API_REPLY_HEADERS = 16 };
+
+struct api_header {
+    char name[32];
+    char value[128];
+};
+
+struct api_reply {
+    int status;
+    char content_type[64];
+    struct efm_buffer body; /* owned; handed on to the connection */
+    struct api_header headers[API_REPLY_HEADERS];
+    size_t header_count;
+};
+
+/* An empty 200 reply whose body may grow to `limit` bytes. */
+void api_reply_init(struct api_reply *reply, size_t limit);
+void api_reply_release(struct api_reply *reply);
+
+/* Adds a header; silently full past API_REPLY_HEADERS, values are cut to the field's size and stripped of
+ * control characters, so nothing from a client can start a header of its own. */
+void api_reply_header(struct api_reply *reply, const char *name, const char *format, ...) EFM_PRINTF(3, 4);
+
+/* Media types we can make. */
+enum api_media {
+    API_MEDIA_NONE,
+    API_MEDIA_PNG,
+    API_MEDIA_JPEG,
+    API_MEDIA_WEBP,
+    API_MEDIA_JSON,
+    API_MEDIA_NPY, /* application/octet-stream, application/x-npy */
+};
+
+/* Picks the best of `offers` [count] for an Accept header (RFC 9110: q values, wildcards, specificity; ties
+ * go to the earlier offer; an empty header accepts all). API_MEDIA_NONE when nothing fits. */
+enum api_media api_accept(const char *accept, const enum api_media *offers, size_t count);
+const char *api_media_type(enum api_media media);
+
+/* The media type of a Content-Type header in lower case without parameters, copied to out[size]. */
+void api_content_type(const char *header, char *out, size_t size);
+
+#endif

@@ -1,0 +1,59 @@
+/* resources.h - datasets and models as clients see them. Threads: pure. */
+#ifndef API_RESOURCES_H
+#define API_RESOURCES_H
+
+#include "api/message.h"
+#include "api/parameters.h"
+#include "api/problem.h"
+#include "api/transfer.h"
+#include "core/data/dataset.h"
+#include "core/model/model.h"
+
+/* PUT /v1/datasets/{name}?size=32&channels=3&fit=crop&background=000000 */
+extern const struct api_parameter_table api_dataset_table;
+
+struct api_dataset_request {
+    struct api_parameters_seen seen;
+    uint64_t size, channels; /* 0: as the first sample */
+    int fit;
+    uint8_t background[3];
+};
+
+bool api_dataset_parse(struct api_dataset_request *request, const struct api_message *message,
+                       struct api_problem *problem);
+void api_dataset_options(const struct api_dataset_request *request, struct efm_dataset_options *options);
+
+/* {"id","object":"dataset","count","shape":[..],"format","bytes","range":[low,high],"created"} */
+void api_dataset_render(const char *name, const struct efm_dataset *dataset, int64_t created,
+                        struct efm_buffer *out);
+
+/* PUT /v1/models/{name} with JSON: an exact model of two datasets. */
+extern const struct api_parameter_table api_exact_table;
+
+struct api_exact_request {
+    struct api_parameters_seen seen;
+    int arch;
+    char source[API_NAME_SIZE], target[API_NAME_SIZE];
+    double length, gamma;
+    int map, field;
+    uint64_t max_charges;
+};
+
+/* `is_weights` is set when the body is a safetensors file instead (told by its bytes, not by its type). */
+bool api_model_parse(struct api_exact_request *request, const struct api_message *message, bool *is_weights,
+                     struct api_problem *problem);
+bool api_exact_spec(const struct api_exact_request *request, struct efm_exact_spec *spec,
+                    struct api_problem *problem);
+
+/* {"id","object":"model","created","owned_by":"local","state":"ready","arch","field","map","L","gamma","shape","source":{"name",
+ *  "standard_normal","count"},"target":{...},"bytes","sha256","defaults":{"solver","steps","variable","tolerance"},"limits":{...}}
+ */
+void api_model_render(const char *name, const struct efm_model *model, int64_t created,
+                      const struct api_limits *limits, struct efm_buffer *out);
+
+/* {"object":"list","data":[...]} around rendered objects. */
+void api_list_begin(struct efm_buffer *out);
+void api_list_item(struct efm_buffer *out, size_t index);
+void api_list_end(struct efm_buffer *out);
+
+#endif

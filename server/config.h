@@ -1,0 +1,77 @@
+/* config.h - every option of the daemon in one table: flag > environment EFM_... > file > default.
+ * Threads: filled once in main, then only read. */
+#ifndef SRV_CONFIG_H
+#define SRV_CONFIG_H
+
+#include "core/base/buffer.h"
+#include "core/base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* kind, member, flag (environment: EFM_ + upper case, '-' becomes '_'), default, low, high, help.
+ * TEXT: char[256]; COUNT: uint64_t; SIZE: uint64_t bytes, with suffixes K M G (powers of 1024); SECONDS:
+ * double. */
+#define SRV_CONFIG_MAP(X)                                                                                    \
+    X(TEXT, listen, "listen", "127.0.0.1:8080", 0, 0, "address:port to listen on; port 0 takes a free one")  \
+    X(TEXT, state_dir, "state-dir", "", 0, 0,                                                                \
+      "directory that keeps datasets and models; empty: memory only")                                        \
+    X(TEXT, port_file, "port-file", "", 0, 0, "file that gets the port once the daemon listens")             \
+    X(TEXT, log_level, "log-level", "info", 0, 0, "debug, info, warning or error")                           \
+    X(COUNT, workers, "workers", "0", 0, 64, "compute workers; 0: one for each --threads cores")             \
+    X(COUNT, threads, "threads", "0", 0, 64, "threads of each worker; 0: all cores for one worker")          \
+    X(COUNT, helpers, "helpers", "2", 1, 32, "threads that decode and encode")                               \
+    X(COUNT, event_threads, "event-threads", "1", 1, 16, "threads that serve connections")                   \
+    X(COUNT, batch, "batch", "64", 1, 1024, "field lines in one evaluation")                                 \
+    X(COUNT, queue, "queue", "256", 1, 100000, "requests admitted and not finished")                         \
+    X(SIZE, queue_bytes, "queue-bytes", "1G", 1 << 20, 1ull << 42, "memory reserved by admitted requests")   \
+    X(COUNT, max_images, "max-images", "64", 1, 4096, "results of one request")                              \
+    X(COUNT, max_side, "max-side", "8192", 16, 65535, "pixels along a side of an uploaded image")            \
+    X(COUNT, max_pixels, "max-pixels", "16777216", 256, 1ull << 32, "pixels of an uploaded image")           \
+    X(SIZE, max_body, "max-body", "1G", 1024, 1ull << 40, "bytes of an uploaded dataset or model")           \
+    X(SIZE, max_image_body, "max-image-body", "64M", 1024, 1ull << 40, "bytes of a transfer request")        \
+    X(SIZE, memory, "memory", "8G", 1 << 20, 1ull << 44, "memory of models and datasets together")           \
+    X(COUNT, max_models, "max-models", "256", 1, 100000, "models at once")                                   \
+    X(COUNT, max_datasets, "max-datasets", "256", 1, 100000, "datasets at once")                             \
+    X(COUNT, connections, "connections", "2048", 1, 100000, "open connections")                              \
+    X(SECONDS, idle_timeout, "idle-timeout", "60", 1, 3600,                                                  \
+      "seconds without a byte before a connection closes")                                                   \
+    X(SECONDS, body_timeout, "body-timeout", "120", 1, 86400, "seconds for a whole request to arrive")       \
+    X(SECONDS, timeout, "timeout", "300", 0.001, 86400, "seconds for a request that names no timeout")       \
+    X(SECONDS, drain_delay, "drain-delay", "0", 0, 600, "seconds to keep accepting after SIGTERM")           \
+    X(SECONDS, shutdown_timeout, "shutdown-timeout", "30", 0, 3600, "seconds to finish requests after that")
+
+#define SRV_CONFIG_TYPE_TEXT(name) char name[256]
+#define SRV_CONFIG_TYPE_COUNT(name) uint64_t name
+#define SRV_CONFIG_TYPE_SIZE(name) uint64_t name
+#define SRV_CONFIG_TYPE_SECONDS(name) double name
+
+struct srv_config {
+#define SRV_CONFIG_MEMBER(kind, member, flag, fallback, low, high, help) SRV_CONFIG_TYPE_##kind(member);
+    SRV_CONFIG_MAP(SRV_CONFIG_MEMBER)
+#undef SRV_CONFIG_MEMBER
+};
+
+enum srv_config_action {
+    SRV_CONFIG_RUN,
+    SRV_CONFIG_VERSION,
+    SRV_CONFIG_HELP,
+    SRV_CONFIG_PRINT,
+    SRV_CONFIG_CHECK
+};
+
+/* Reads defaults, then --config FILE ("name = value" lines, '#' comments), then `environment` (as environ;
+ * unknown EFM_ names are refused), then the arguments ("--name value" or "--name=value"). EFM_E_ARGUMENT with
+ * a message that names the option and where it stood. */
+EFM_MUST_CHECK enum efm_status srv_config_read(struct srv_config *config, enum srv_config_action *action,
+                                               int argument_count, char *const *arguments,
+                                               char *const *environment, struct efm_error *error);
+
+/* One "name = value" line an option; what --print-config shows, and readable by --config. */
+void srv_config_render(const struct srv_config *config, struct efm_buffer *out);
+void srv_config_render_help(struct efm_buffer *out);
+
+/* Cores this process may use: affinity and the cgroup's CPU quota, at least 1. */
+unsigned srv_config_cores(void);
+
+#endif

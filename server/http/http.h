@@ -1,0 +1,104 @@
+/* http.h - the HTTP server: connections in, exchanges to endpoints, replies out.
+ *
+ * The only user of libmicrohttpd; endpoints see struct srv_exchange and nothing below it. A handler runs on
+ * an event thread and must be quick: parse, check, submit. It either answers at once with srv_exchange_reply,
+ * or calls srv_exchange_defer first and lets another thread answer later; meanwhile the connection is
+ * suspended, a watcher polls its socket, and a client that hangs up sets the exchange's cancel flag.
+ *
+ *     static void handle(struct srv_service *service, struct srv_exchange *exchange)
+ *     {
+ *         const struct api_message *message = srv_exchange_message(exchange);
+ *         ...
+ *         srv_exchange_reply(exchange, &reply);      moves the body out of `reply`
+ *     }
+ *
+ * Every exchange is answered exactly once, also when its client is gone (the reply is then dropped and logged
+ * as 499). The exchange and all it lends live until that answer.
+ */
+#ifndef SRV_HTTP_H
+#define SRV_HTTP_H
+
+#include "api/message.h"
+#include "api/parameters.h"
+#include "api/problem.h"
+#include "server/service.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct srv_exchange;
+
+typedef void srv_handler(struct srv_service *service, struct srv_exchange *exchange);
+
+enum { SRV_ENDPOINT_PATHS = 3 };
+
+/* One endpoint a file in server/endpoints/, listed in routes.c. */
+struct srv_endpoint {
+    const char *methods;                   /* "POST PUT"; HEAD is answered wherever GET is */
+    const char *paths[SRV_ENDPOINT_PATHS]; /* the first is canonical: "/v1/models/{name}/field" */
+    srv_handler *handle;
+    size_t max_body; /* bytes; 0: no body is taken (a body is 413); SIZE_MAX: the server's --max-body */
+    const struct api_parameter_table *parameters; /* for documents; NULL: none */
+    const char *takes;                            /* media types of the body, for documents; "" none */
+    const char *gives;                            /* media types of the answer */
+    const char *help;                             /* one sentence */
+    const char *detail;                           /* more for documents, may be NULL */
+};
+
+/* All endpoints of the daemon: server/endpoints/routes.c. */
+extern const struct srv_endpoint *const srv_routes[];
+extern const size_t srv_route_count;
+
+/* The request, borrowed until the answer. message->body is complete and NUL-terminated past its end. */
+const struct api_message *srv_exchange_message(const struct srv_exchange *exchange);
+const char *srv_exchange_name(const struct srv_exchange *exchange); /* what stood for {name}; "" for none */
+const char *srv_exchange_request_id(const struct srv_exchange *exchange);
+const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name); /* "" when absent */
+double
+srv_exchange_started(const struct srv_exchange *exchange); /* CLOCK_MONOTONIC seconds of the first byte */
+
+/* Set once the client has gone or the server stops now; stays valid until the answer. */
+atomic_bool *srv_exchange_cancelled(struct srv_exchange *exchange);
+
+/* Called by a handler before it hands the exchange to another thread. After it the handler must not touch the
+ * exchange unless it still holds the duty to answer. */
+void srv_exchange_defer(struct srv_exchange *exchange);
+
+/* Answers, from any thread, once. Takes the body out of `reply` and leaves it empty. */
+void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply);
+void srv_exchange_problem(struct srv_exchange *exchange, const struct api_problem *problem);
+
+struct srv_http_options {
+    const struct srv_endpoint *const *routes; /* borrowed */
+    size_t route_count;
+    const char *address; /* "127.0.0.1", "::1", "0.0.0.0" */
+    uint16_t port;       /* 0: any free one */
+    size_t max_body;
+    unsigned connection_limit;
+    unsigned idle_timeout;  /* seconds without a byte */
+    double body_timeout;    /* seconds for a whole request to arrive */
+    unsigned event_threads; /* >= 1 */
+    size_t max_buffered;    /* bytes of bodies being received, over all connections: past it 429 */
+};
+
+struct srv_http;
+
+/* Binds and starts to listen; answers with 503 draining... as told by srv_http_drain. */
+EFM_MUST_CHECK enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_options *options,
+                                               struct srv_service *service, struct efm_error *error);
+uint16_t srv_http_port(const struct srv_http *http);
+
+/* True while /readyz must say 503. */
+bool srv_http_draining(const struct srv_http *http);
+
+/* New requests but health and metrics get 503; deferred ones go on. */
+void srv_http_drain(struct srv_http *http);
+size_t srv_http_pending(const struct srv_http *http); /* exchanges not answered yet */
+
+/* Sets every cancel flag, waits until all deferred exchanges are answered (the scheduler must still run),
+ * stops. */
+void srv_http_destroy(struct srv_http *http);
+
+#endif
