@@ -1,0 +1,74 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What can be said of the Dockerfile without a container engine: its stages, its user, its ports, that what it
+copies exists and that its packages are known to apt where there is an apt."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import sources
+
+
+def instructions(text):
+    """(word, rest) of each instruction, continuation lines joined, comments left out."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n", " ", "\n".join(lines))
+    return [tuple(line.split(None, 1)) for line in joined.splitlines() if line.strip()]
+
+
+def check_stages(steps):
+    stages = [rest for word, rest in steps if word == "FROM"]
+    if len(stages) < 2:
+        yield "there must be a stage that builds and a stage that runs"
+    last = max(index for index, (word, _) in enumerate(steps) if word == "FROM")
+    final = steps[last + 1:]
+    users = [rest.split(":")[0] for word, rest in final if word == "USER"]
+    if not users or not users[-1].isdigit() or int(users[-1]) == 0:
+        yield "the last stage must end with a USER by number that is not 0"
+    words = {word for word, _ in final}
+    for needed in ("ENTRYPOINT", "EXPOSE", "STOPSIGNAL", "VOLUME", "LABEL"):
+        if needed not in words:
+            yield f"the last stage has no {needed}"
+    for word, rest in final:
+        if word == "RUN" and re.search(r"-dev\b", rest):
+            yield f"the last stage installs a -dev package: {rest[:60]}"
+        if word == "ENTRYPOINT" and not rest.startswith("["):
+            yield "ENTRYPOINT must be a list, so that signals reach the daemon"
+
+
+def check_copies(steps):
+    for word, rest in steps:
+        if word not in ("COPY", "ADD") or "--from=" in rest:
+            continue
+        for path in rest.split()[:-1]:
+            if not path.startswith("--") and not os.path.exists(os.path.join(sources.ROOT, path)):
+                yield f"{word} of {path}, which does not exist"
+
+
+def check_packages(steps):
+    installs = [rest for word, rest in steps if word == "RUN" and "apt-get install" in rest]
+    wanted = {
+        name
+        for rest in installs
+        for command in re.findall(r"apt-get install ([^&;]*)", rest)
+        for name in command.split()
+        if re.match(r"[a-z0-9][a-z0-9.+-]+$", name)
+    }
+    if not shutil.which("apt-cache") or not wanted:
+        return
+    shown = subprocess.run(["apt-cache", "policy", *sorted(wanted)], capture_output=True, text=True).stdout
+    known = set(re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (?!\(none\))", shown, re.M))
+    if known:
+        for package in sorted(wanted - known):
+            yield f"apt does not know the package {package}"
+
+
+def main():
+    steps = instructions(sources.read_text("Dockerfile"))
+    complaints = [*check_stages(steps), *check_copies(steps), *check_packages(steps)]
+    sources.report([f"Dockerfile: {line}" for line in complaints], "container")
+
+
+main()

@@ -1,0 +1,28 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A file is one noun: warns past 500 lines, refuses past 800; and no file that is kept is large."""
+
+import os
+
+import sources
+
+WARN, REFUSE, BYTES = 500, 800, 1 << 20
+
+
+def main():
+    complaints = []
+    for name in sources.project_files():
+        size = os.path.getsize(os.path.join(sources.ROOT, name))
+        if size > BYTES:
+            complaints.append(f"{name}: {size} bytes, more than {BYTES}")
+        if not name.endswith((".c", ".h", ".py", ".sh")):
+            continue
+        lines = sources.read_text(name).count("\n")
+        if lines > REFUSE:
+            complaints.append(f"{name}: {lines} lines, split it by noun")
+        elif lines > WARN:
+            print(f"warning: {name}: {lines} lines, more than {WARN}")
+    sources.report(complaints, "lengths")
+
+
+main()
