@@ -5,6 +5,7 @@
 
 #include "core/base/buffer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,6 +57,12 @@ enum api_media {
  * go to the earlier offer; an empty header accepts all). API_MEDIA_NONE when nothing fits. */
 enum api_media api_accept(const char *accept, const enum api_media *offers, size_t count);
 const char *api_media_type(enum api_media media);
+
+/* True when the header forbids the media type (q=0), as opposed to not naming it. */
+bool api_accept_refuses(const char *accept, enum api_media media);
+
+/* Which of its two names an NPY answer bears for this client; borrowed for ever. */
+const char *api_accept_npy_type(const char *accept);
 
 /* The media type of a Content-Type header in lower case without parameters, copied to out[size]. */
 void api_content_type(const char *header, char *out, size_t size);

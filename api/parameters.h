@@ -65,6 +65,12 @@ bool api_parameters_from_query(const struct api_parameter_table *table, void *ta
                                struct api_parameters_seen *seen, const char *query,
                                struct api_problem *problem);
 
+/* Sets every value whose fallback is a value and not a sentence: what is documented is what happens. */
+void api_parameters_defaults(const struct api_parameter_table *table, void *target);
+
+/* True when `text` is a value that the parameter takes (a fallback may be a sentence instead). */
+bool api_parameter_takes(const struct api_parameter *parameter, const char *text);
+
 bool api_parameter_given(const struct api_parameter_table *table, const struct api_parameters_seen *seen,
                          const char *name);
 
@@ -72,7 +78,8 @@ bool api_parameter_given(const struct api_parameter_table *table, const struct a
 bool api_name_valid(const char *name);
 
 /* Parses JSON of a request strictly: UTF-8, no duplicate keys, bounded depth (32), nothing after it. NULL
- * with API_P_MALFORMED_JSON naming line and column. The caller owns the result (json_decref). */
+ * with API_P_MALFORMED_JSON naming line and column (or API_P_BODY_TOO_LARGE past 2 Mi values). The caller
+ * owns the result (json_decref). */
 json_t *api_json_parse(const uint8_t *bytes, size_t size, struct api_problem *problem);
 
 /* Standard base64 (with or without padding, line breaks skipped, "data:...;base64," prefix taken off); *out
