@@ -38,13 +38,17 @@ struct efm_dataset_options efm_dataset_options_default(void);
 
 /* Reads a whole file from memory (borrowed for the call). Formats and their words in `format`:
  *   idx   IDX of unsigned bytes, 3 dimensions [count, rows, columns] (grey) or 4 [count, rows, columns,
- * channels] npy   uint8 [n, h, w, c] or [n, h, w] images; float32 or float64 [n, d] vectors, [n, h, w, c]
- * images in [-1, 1] tar   regular files, each an image of any format in image.h; other entries are skipped,
- * names with
- *         ".." or a leading "/" are refused; samples in order of their names
+ *         channels]
+ *   npy   uint8 [n, h, w, c] or [n, h, w] images; float32 or float64 [n, d] vectors, [n, h, w, c] or
+ *         [n, h, w] images, whose values are taken as they are ([-1, 1] is black to white) and not resized
+ *   tar   regular files, each an image of any format in image.h; other entries are skipped, and files
+ *         whose names begin with a dot; names with ".." or a leading "/" are refused; samples in order of
+ *         their names
  *   toy   JSON {"toy": "gaussian" | "mixture" | "swiss_roll", ...}, see toy.h
- * any of idx, npy, tar may come gzipped; the unpacked size is held against the limits while unpacking.
- * EFM_E_FORMAT, EFM_E_UNSUPPORTED, EFM_E_LIMIT, EFM_E_NUMERIC (NaN or infinity in NPY), EFM_E_MEMORY. */
+ * any of them may come gzipped; the unpacked size is held against the limits while unpacking.
+ * EFM_E_FORMAT, EFM_E_UNSUPPORTED, EFM_E_LIMIT, EFM_E_NUMERIC (NaN or infinity in NPY), EFM_E_SHAPE (samples
+ * that cannot be brought to the wanted shape, or to that of the first one), EFM_E_ARGUMENT (an impossible
+ * wanted shape), EFM_E_MEMORY. */
 EFM_MUST_CHECK enum efm_status efm_dataset_read(struct efm_dataset **dataset, const uint8_t *bytes,
                                                 size_t size, const struct efm_dataset_options *options,
                                                 struct efm_error *error);
@@ -54,7 +58,8 @@ EFM_MUST_CHECK enum efm_status efm_dataset_read_folder(struct efm_dataset **data
                                                        const struct efm_dataset_options *options,
                                                        struct efm_error *error);
 
-/* `values` [count, shape->dimension] copied; floats of an image lie in [-1, 1]. */
+/* `values` [count, shape->dimension] copied and taken as they are; [-1, 1] is black to white in an image.
+ * EFM_E_NUMERIC for NaN or infinity. */
 EFM_MUST_CHECK enum efm_status efm_dataset_from_floats(struct efm_dataset **dataset, const float *values,
                                                        size_t count, const struct efm_shape *shape,
                                                        struct efm_error *error);
