@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+/* coulomb_blas.c - the exact field in many dimensions: distances by matrix products, survivors by hand.
+ *
+ * For a tile of points, r^2 = |x|^2 + |y|^2 - 2xy comes from one product of points and charges. r^2 enters to
+ * the power (D+1)/2, so its rounding error is multiplied by thousands. Hence three rules:
+ *   1. charges that cannot reach e^-WINDOW of the strongest one, the error bound included, are dropped;
+ *   2. where a survivor's product is not exact enough for its weight, its distance is taken by differences;
+ *   3. sum w (x - y) is formed by differences while few survive, and by a second product w Y otherwise,
+ * except for the charges of rule 2, whose difference to x a product would lose. A point's numbers do not
+ * depend on its tile: products are padded to whole blocks of points, so that each element is summed in the
+ * same order whoever its neighbours are. */
+#include "core/field/field_internal.h"
+
+#include <cblas.h>
+#include <string.h>
+
+enum {
+    TILE = 64,          /* points in one product at most */
+    TILE_STEP = 8,      /* and a whole number of these */
+    CHARGE_BLOCK = 512, /* charges in one piece of the first product */
+    COLUMN_BLOCK = 512, /* dimensions in one piece of the second */
+};
+
+/* Below this many multiplications a matrix library may switch to another summation order by size, so the
+ * number of points is then always TILE. */
+static const double SMALL_PRODUCT = 4e6;
+
+static const double WINDOW = 32; /* e^-32 times any number of charges is lost in a float */
+static const double PRODUCT_BOUND =
+    1e-5; /* error of 2 x.y relative to |x|^2 + |y|^2: never more, even for equal terms */
+static const double PRODUCT_ERROR = 4.8e-7; /* and what it is when rounding goes both ways */
+static const double TRUSTED = 2e-5;         /* error of a weight's logarithm that is let pass */
+
+enum {
+    PART_POINTS,
+    PART_DOTS_P,
+    PART_DOTS_Q,
+    PART_INDEX,
+    PART_SQUARED,
+    PART_LATERAL,
+    PART_MEANS,
+    PART_STATE
+};
+
+/* What the first pass leaves for the second, per point and plate. */
+struct plate_sums {
+    double q;       /* sum of q over all survivors */
+    double dz_q;    /* sum of dz q */
+    double dense_q; /* the part of q whose lateral sum the second product gives */
+    bool dense;
+};
+
+struct point_state {
+    struct plate_sums plate[2];
+    struct efm_rows rows[2];
+    double top[2];
+    double squared_norm; /* of the centred point */
+};
+
+struct job {
+    const struct efm_exact_field *field;
+    struct efm_field_workspace *workspace;
+    const float *x; /* [count, D] of this tile */
+    const double *z;
+    size_t count, padded, first; /* first: index of the tile's first point in the whole call */
+    size_t source_blocks;        /* pieces of the first product that belong to the source */
+    const struct efm_field_values *values;
+};
+
+static size_t all_charges(const struct efm_exact_field *field)
+{
+    return field->plates[0].count + field->plates[1].count;
+}
+
+static bool measure(const struct efm_field *field, size_t capacity, size_t slots, struct efm_arena *plan)
+{
+    const struct efm_exact_field *exact = efm_exact_field(field);
+    size_t dimension = field->dimension, charges = all_charges(exact);
+    (void)capacity; /* longer calls go tile by tile */
+    return efm_arena_measure(plan, TILE * dimension, sizeof(float)) &&
+           efm_arena_measure(plan, TILE * exact->plates[0].count, sizeof(float)) &&
+           efm_arena_measure(plan, TILE * exact->plates[1].count, sizeof(float)) &&
+           efm_arena_measure(plan, slots * charges, sizeof(uint32_t)) &&
+           efm_arena_measure(plan, slots * charges, sizeof(double)) &&
+           efm_arena_measure(plan, 2 * TILE * dimension, sizeof(double)) &&
+           efm_arena_measure(plan, 2 * TILE * dimension, sizeof(float)) &&
+           efm_arena_measure(plan, TILE, sizeof(struct point_state));
+}
+
+static void lay_out(struct efm_field_workspace *workspace)
+{
+    const struct efm_exact_field *exact = efm_exact_field(workspace->field);
+    size_t dimension = workspace->field->dimension, charges = all_charges(exact);
+    size_t slots = efm_team_size(workspace->team);
+    struct efm_arena *arena = &workspace->arena;
+    workspace->parts[PART_POINTS] = efm_arena_take(arena, TILE * dimension, sizeof(float));
+    workspace->parts[PART_DOTS_P] = efm_arena_take(arena, TILE * exact->plates[0].count, sizeof(float));
+    workspace->parts[PART_DOTS_Q] = efm_arena_take(arena, TILE * exact->plates[1].count, sizeof(float));
+    workspace->parts[PART_INDEX] = efm_arena_take(arena, slots * charges, sizeof(uint32_t));
+    workspace->parts[PART_SQUARED] = efm_arena_take(arena, slots * charges, sizeof(double));
+    workspace->parts[PART_LATERAL] = efm_arena_take(arena, 2 * TILE * dimension, sizeof(double));
+    workspace->parts[PART_MEANS] = efm_arena_take(arena, 2 * TILE * dimension, sizeof(float));
+    workspace->parts[PART_STATE] = efm_arena_take(arena, TILE, sizeof(struct point_state));
+    /* One thread in the library: the team here is the only one that spreads work. */
+    openblas_set_num_threads(1);
+}
+
+EFM_CLONES static double difference_squared(const float *restrict x, const float *restrict y,
+                                            size_t dimension)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t d = 0; d < dimension; d++) {
+        double difference = (double)x[d] - (double)y[d];
+        sum += difference * difference;
+    }
+    return sum;
+}
+
+EFM_CLONES static double centre_point(const float *restrict x, const float *restrict centre,
+                                      float *restrict out, size_t dimension)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t d = 0; d < dimension; d++) {
+        float value = x[d] - centre[d];
+        out[d] = value;
+        sum += (double)value * (double)value;
+    }
+    return sum;
+}
+
+/* sum += weight * (x - y) */
+EFM_CLONES static void add_difference(double *restrict sum, double weight, const float *restrict x,
+                                      const float *restrict y, size_t dimension)
+{
+#pragma omp simd
+    for (size_t d = 0; d < dimension; d++)
+        sum[d] += weight * ((double)x[d] - (double)y[d]);
+}
+
+/* sum += weight * x - mean, both centred */
+EFM_CLONES static void add_dense(double *restrict sum, double weight, const float *restrict x,
+                                 const float *restrict mean, size_t dimension)
+{
+#pragma omp simd
+    for (size_t d = 0; d < dimension; d++)
+        sum[d] += weight * (double)x[d] - (double)mean[d];
+}
+
+/* Smallest squared distance, and smallest upper bound of one, from products. */
+EFM_CLONES static double nearest_bound(const float *restrict dots, const double *restrict squared_norm,
+                                       double xx, size_t count, double *nearest)
+{
+    double least = INFINITY, bound = INFINITY;
+#pragma omp simd reduction(min : least, bound)
+    for (size_t j = 0; j < count; j++) {
+        double both = xx + squared_norm[j];
+        double s2 = both - 2 * (double)dots[j], upper = s2 + PRODUCT_BOUND * both;
+        least = s2 < least ? s2 : least;
+        bound = upper < bound ? upper : bound;
+    }
+    *nearest = least > 0 ? least : 0;
+    return bound > 0 ? bound : 0;
+}
+
+/* First product: dots[i, j] = x_i . y_j for a block of charges of one plate. */
+static void multiply_distances(void *context, size_t piece, size_t slot)
+{
+    (void)slot;
+    const struct job *job = context;
+    int side = piece < job->source_blocks ? EFM_SOURCE : EFM_TARGET;
+    const struct efm_plate *plate = &job->field->plates[side];
+    size_t dimension = job->field->base.dimension;
+    size_t first = (side == EFM_SOURCE ? piece : piece - job->source_blocks) * CHARGE_BLOCK;
+    size_t count = plate->count - first < CHARGE_BLOCK ? plate->count - first : CHARGE_BLOCK;
+    float *dots = job->workspace->parts[PART_DOTS_P + side];
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)job->padded, (blasint)count,
+                (blasint)dimension, 1, job->workspace->parts[PART_POINTS], (blasint)dimension,
+                plate->centred + first * dimension, (blasint)dimension, 0, dots + first,
+                (blasint)plate->count);
+}
+
+/* Second product: means[side][i, d] = sum_j w_ij y_jd (centred) for a block of dimensions. */
+static void multiply_means(void *context, size_t piece, size_t slot)
+{
+    (void)slot;
+    const struct job *job = context;
+    int side = (int)(piece % 2);
+    const struct efm_plate *plate = &job->field->plates[side];
+    size_t dimension = job->field->base.dimension, first = piece / 2 * COLUMN_BLOCK;
+    size_t count = dimension - first < COLUMN_BLOCK ? dimension - first : COLUMN_BLOCK;
+    float *means = (float *)job->workspace->parts[PART_MEANS] + (size_t)side * TILE * dimension;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)job->padded, (blasint)count,
+                (blasint)plate->count, 1, job->workspace->parts[PART_DOTS_P + side], (blasint)plate->count,
+                plate->centred + first, (blasint)dimension, 0, means + first, (blasint)dimension);
+}
+
+/* The survivors of one plate: indices and squared lateral distances, good enough for their weights. */
+static size_t find_survivors(const struct job *job, int side, const float *x, const float *dots, double xx,
+                             double dz, double cut, uint32_t *index, double *squared)
+{
+    const struct efm_plate *plate = &job->field->plates[side];
+    size_t dimension = job->field->base.dimension, found = 0;
+    double h = ((double)dimension + 1) / 2, dz2 = dz * dz;
+    for (size_t j = 0; j < plate->count; j++) {
+        double both = xx + plate->squared_norm[j];
+        double s2 = both - 2 * (double)dots[j];
+        if (s2 - PRODUCT_BOUND * both + dz2 > cut)
+            continue;
+        if (!(PRODUCT_ERROR * both * h < TRUSTED * (s2 + dz2))) {
+            s2 = difference_squared(x, plate->charges + j * dimension, dimension);
+            if (s2 + dz2 > cut)
+                continue;
+            index[found] = (uint32_t)j | 0x80000000u; /* the top bit: found by differences */
+        } else {
+            index[found] = (uint32_t)j;
+        }
+        squared[found++] = s2;
+    }
+    return found;
+}
+
+/* Weighs the survivors of one plate: sums q and dz q, adds what is summed by differences to `lateral`, and
+ * leaves in `dots` the weights of what the second product shall sum. */
+static void weigh_survivors(const struct job *job, int side, const float *x, const struct efm_rows *rows,
+                            double top, const uint32_t *index, const double *squared, size_t found,
+                            double *lateral, float *dots, struct plate_sums *sums)
+{
+    const struct efm_plate *plate = &job->field->plates[side];
+    size_t dimension = job->field->base.dimension;
+    double h = ((double)dimension + 1) / 2;
+    *sums = (struct plate_sums){.dense = 2 * found > plate->count};
+    memset(dots, 0, plate->count * sizeof *dots);
+    for (size_t k = 0; k < found; k++) {
+        size_t j = index[k] & 0x7fffffffu;
+        struct efm_row_sum row;
+        if (job->field->base.kind == EFM_FIELD_CHAIN) {
+            row = efm_rows_sum(rows, squared[k], h, top);
+        } else {
+            row.q = exp(-h * log(squared[k] + rows->offset * rows->offset) - top);
+            row.dz_q = rows->offset * row.q;
+        }
+        sums->q += row.q;
+        sums->dz_q += row.dz_q;
+        if (sums->dense && index[k] == j) {
+            dots[j] = (float)row.q;
+            sums->dense_q += (double)(float)row.q;
+        } else {
+            add_difference(lateral, row.q, x, plate->charges + j * dimension, dimension);
+        }
+    }
+}
+
+static void weigh_point(void *context, size_t point, size_t slot)
+{
+    const struct job *job = context;
+    const struct efm_exact_field *field = job->field;
+    size_t dimension = field->base.dimension, charges = all_charges(field);
+    double h = ((double)dimension + 1) / 2;
+    const float *x = job->x + point * dimension;
+    uint32_t *index = (uint32_t *)job->workspace->parts[PART_INDEX] + slot * charges;
+    double *squared = (double *)job->workspace->parts[PART_SQUARED] + slot * charges;
+    double *lateral = (double *)job->workspace->parts[PART_LATERAL] + 2 * point * dimension;
+    struct point_state *state = (struct point_state *)job->workspace->parts[PART_STATE] + point;
+    double xx = state->squared_norm;
+    memset(lateral, 0, 2 * dimension * sizeof *lateral);
+    double strongest[2], nearest[2], dz[2];
+    for (int side = 0; side < 2; side++) {
+        const struct efm_plate *plate = &field->plates[side];
+        const float *dots = (float *)job->workspace->parts[PART_DOTS_P + side] + point * plate->count;
+        state->rows[side] = efm_rows_of(field, side, job->z[point]);
+        dz[side] = efm_rows_height(&state->rows[side], state->rows[side].nearest);
+        double bound = nearest_bound(dots, plate->squared_norm, xx, plate->count, &nearest[side]);
+        strongest[side] = -h * log(bound + dz[side] * dz[side]);
+    }
+    bool common = field->base.kind != EFM_FIELD_PER_PLATE;
+    if (common)
+        strongest[0] = strongest[1] = fmax(strongest[0], strongest[1]);
+    /* Survivors of both plates are found before any is weighed, because the common maximum needs both. */
+    size_t found[2], start[2] = {0, field->plates[EFM_SOURCE].count};
+    for (int side = 0; side < 2; side++) {
+        const struct efm_plate *plate = &field->plates[side];
+        const float *dots = (float *)job->workspace->parts[PART_DOTS_P + side] + point * plate->count;
+        double cut = exp((WINDOW - strongest[side]) / h), least = INFINITY;
+        found[side] =
+            find_survivors(job, side, x, dots, xx, dz[side], cut, index + start[side], squared + start[side]);
+        for (size_t k = start[side]; k < start[side] + found[side]; k++)
+            least = fmin(least, squared[k]);
+        if (found[side] > 0)
+            nearest[side] = least;
+        state->top[side] = -h * log(least + dz[side] * dz[side]);
+        if (job->values->nearest != NULL)
+            job->values->nearest[2 * (job->first + point) + (size_t)side] = sqrt(nearest[side]);
+    }
+    if (common)
+        state->top[0] = state->top[1] = fmax(state->top[0], state->top[1]);
+    for (int side = 0; side < 2; side++) {
+        float *dots = (float *)job->workspace->parts[PART_DOTS_P + side] + point * field->plates[side].count;
+        weigh_survivors(job, side, x, &state->rows[side], state->top[side], index + start[side],
+                        squared + start[side], found[side], lateral + (size_t)side * dimension, dots,
+                        &state->plate[side]);
+    }
+}
+
+static void finish_point(void *context, size_t point, size_t slot)
+{
+    (void)slot;
+    const struct job *job = context;
+    const struct efm_exact_field *field = job->field;
+    size_t dimension = field->base.dimension;
+    struct point_state *state = (struct point_state *)job->workspace->parts[PART_STATE] + point;
+    const float *centred = (float *)job->workspace->parts[PART_POINTS] + point * dimension;
+    double *u = (double *)job->workspace->parts[PART_LATERAL] + 2 * point * dimension, *v = u + dimension;
+    for (int side = 0; side < 2; side++) {
+        const float *means =
+            (float *)job->workspace->parts[PART_MEANS] + ((size_t)side * TILE + point) * dimension;
+        if (state->plate[side].dense)
+            add_dense(side == EFM_SOURCE ? u : v, state->plate[side].dense_q, centred, means, dimension);
+    }
+    struct efm_raw_field raw = {.x = u};
+    const struct plate_sums *p = &state->plate[EFM_SOURCE], *q = &state->plate[EFM_TARGET];
+    if (field->base.kind == EFM_FIELD_PER_PLATE) {
+        for (size_t d = 0; d < dimension; d++) {
+            u[d] /= p->q;
+            v[d] /= q->q;
+        }
+        raw.z = efm_field_blend(u, state->rows[EFM_SOURCE].offset, v, state->rows[EFM_TARGET].offset,
+                                dimension, field->gamma);
+    } else {
+        double m = (double)field->plates[EFM_SOURCE].count, n = (double)field->plates[EFM_TARGET].count;
+        for (size_t d = 0; d < dimension; d++)
+            u[d] = u[d] / m - v[d] / n;
+        raw.z = p->dz_q / m - q->dz_q / n;
+        raw.scale = state->top[EFM_SOURCE];
+    }
+    efm_field_store(&raw, dimension, job->first + point, job->values);
+}
+
+static void evaluate_tile(struct job *job)
+{
+    const struct efm_exact_field *field = job->field;
+    size_t dimension = field->base.dimension, m = field->plates[0].count, n = field->plates[1].count;
+    float *points = job->workspace->parts[PART_POINTS];
+    struct point_state *states = job->workspace->parts[PART_STATE];
+    struct efm_team *team = job->workspace->team;
+    double smaller = (double)(m < n ? m : n);
+    job->padded = (job->count + TILE_STEP - 1) / TILE_STEP * TILE_STEP;
+    if (smaller * (double)dimension * TILE_STEP < SMALL_PRODUCT)
+        job->padded = TILE;
+    for (size_t i = 0; i < job->count; i++)
+        states[i].squared_norm =
+            centre_point(job->x + i * dimension, field->centre, points + i * dimension, dimension);
+    memset(points + job->count * dimension, 0, (job->padded - job->count) * dimension * sizeof *points);
+    job->source_blocks = (m + CHARGE_BLOCK - 1) / CHARGE_BLOCK;
+    efm_team_run(team, job->source_blocks + (n + CHARGE_BLOCK - 1) / CHARGE_BLOCK, multiply_distances, job);
+    efm_team_run(team, job->count, weigh_point, job);
+    bool dense = false;
+    for (size_t i = 0; i < job->count; i++)
+        dense = dense || states[i].plate[0].dense || states[i].plate[1].dense;
+    if (dense) {
+        /* Rows of padding keep the zeros of their points: their products are zero too. */
+        efm_team_run(team, (dimension + COLUMN_BLOCK - 1) / COLUMN_BLOCK * 2, multiply_means, job);
+    }
+    efm_team_run(team, job->count, finish_point, job);
+}
+
+static void evaluate(const struct efm_field *field, struct efm_field_workspace *workspace, const float *x,
+                     const double *z, size_t count, const struct efm_field_values *values)
+{
+    for (size_t first = 0; first < count; first += TILE) {
+        struct job job = {.field = efm_exact_field(field),
+                          .workspace = workspace,
+                          .x = x + first * field->dimension,
+                          .z = z + first,
+                          .count = count - first < TILE ? count - first : TILE,
+                          .first = first,
+                          .values = values};
+        evaluate_tile(&job);
+    }
+}
+
+const struct efm_field_class efm_coulomb_blas_class = {measure, lay_out, evaluate, efm_exact_field_release};

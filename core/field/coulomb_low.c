@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+/* coulomb_low.c - the exact field in few dimensions, vectorised over the charges.
+ *
+ * With D <= 8 no charge is ever far enough to be left out, and powers of r are products instead of
+ * logarithms: q = (r_min^2 / r^2)^((D+1)/2). Charges lie in columns, so that neighbours in memory are
+ * neighbours in the sum. For D = 1 an endless chain has a closed form, see add_endless_line. */
+#include "core/field/field_internal.h"
+
+#include <string.h>
+
+enum { PART_SQUARED };
+
+static const double PI = 3.14159265358979323846;
+
+/* One plate's contribution: sum of q, dz q, (x - y) q. */
+struct sums {
+    double q, dz_q;
+    double x[EFM_EXACT_LOW_DIMENSION];
+};
+
+struct job {
+    const struct efm_exact_field *field;
+    struct efm_field_workspace *workspace;
+    const float *x;
+    const double *z;
+    const struct efm_field_values *values;
+};
+
+static size_t squared_length(const struct efm_field *field)
+{
+    const struct efm_exact_field *exact = efm_exact_field(field);
+    return exact->plates[0].count + exact->plates[1].count;
+}
+
+static bool measure(const struct efm_field *field, size_t capacity, size_t slots, struct efm_arena *plan)
+{
+    (void)capacity;
+    return efm_arena_measure(plan, slots * squared_length(field), sizeof(double));
+}
+
+static void lay_out(struct efm_field_workspace *workspace)
+{
+    workspace->parts[PART_SQUARED] = efm_arena_take(
+        &workspace->arena, efm_team_size(workspace->team) * squared_length(workspace->field), sizeof(double));
+}
+
+/* s2[j] = |x - y_j|^2; returns the smallest. */
+EFM_CLONES static double squared_distances(const struct efm_plate *plate, const float *x, size_t dimension,
+                                           double *restrict s2)
+{
+    size_t count = plate->count;
+    double nearest = INFINITY;
+    for (size_t d = 0; d < dimension; d++) {
+        const double *restrict column = plate->columns + d * count;
+        double xd = x[d];
+        if (d == 0) {
+#pragma omp simd
+            for (size_t j = 0; j < count; j++)
+                s2[j] = (xd - column[j]) * (xd - column[j]);
+        } else {
+#pragma omp simd
+            for (size_t j = 0; j < count; j++)
+                s2[j] += (xd - column[j]) * (xd - column[j]);
+        }
+    }
+#pragma omp simd reduction(min : nearest)
+    for (size_t j = 0; j < count; j++)
+        nearest = s2[j] < nearest ? s2[j] : nearest;
+    return nearest;
+}
+
+/* ratio^(power / 2) by multiplication; unrolled by the compiler for each dimension below. */
+static inline __attribute__((always_inline)) double half_power(double ratio, size_t power)
+{
+    double result = power & 1 ? sqrt(ratio) : 1;
+    for (size_t i = 0; i < power / 2; i++)
+        result *= ratio;
+    return result;
+}
+
+static inline __attribute__((always_inline)) void add_rows_of(const struct efm_plate *plate,
+                                                              const struct efm_rows *rows, const float *x,
+                                                              const double *restrict s2, double r2_unit,
+                                                              size_t dimension, struct sums *sums)
+{
+    for (long m = rows->first; m <= rows->last; m++) {
+        double dz = efm_rows_height(rows, m), dz2 = dz * dz, q_sum = 0;
+        double lateral[EFM_EXACT_LOW_DIMENSION] = {0};
+        for (size_t d = 0; d < dimension; d++) {
+            const double *restrict column = plate->columns + d * plate->count;
+            double xd = x[d], sum = 0;
+            q_sum = 0;
+#pragma omp simd reduction(+ : sum, q_sum)
+            for (size_t j = 0; j < plate->count; j++) {
+                double q = half_power(r2_unit / (s2[j] + dz2), dimension + 1);
+                q_sum += q;
+                sum += q * (xd - column[j]);
+            }
+            lateral[d] = sum;
+        }
+        sums->q += q_sum;
+        sums->dz_q += dz * q_sum;
+        for (size_t d = 0; d < dimension; d++)
+            sums->x[d] += lateral[d];
+    }
+}
+
+EFM_CLONES static void add_rows(const struct efm_plate *plate, const struct efm_rows *rows, const float *x,
+                                const double *s2, double r2_unit, size_t dimension, struct sums *sums)
+{
+    switch (dimension) {
+    case 1:
+        add_rows_of(plate, rows, x, s2, r2_unit, 1, sums);
+        break;
+    case 2:
+        add_rows_of(plate, rows, x, s2, r2_unit, 2, sums);
+        break;
+    case 3:
+        add_rows_of(plate, rows, x, s2, r2_unit, 3, sums);
+        break;
+    default:
+        add_rows_of(plate, rows, x, s2, r2_unit, dimension, sums);
+    }
+}
+
+/* D = 1: all rows of an endless chain at once, E_x - i E_z = (pi / 2L) coth(pi (s + i dz) / 2L) a unit charge
+ * (without 1/S_1 = 1/2pi): with a = pi s / 2L, b = pi dz / 2L this is (pi / 2L) (sinh a cosh a, sin b cos b)
+ * / (sinh^2 a + sin^2 b). */
+EFM_CLONES static void add_endless_line(const struct efm_plate *plate, double x, double dz, double length,
+                                        struct sums *sums)
+{
+    double unit = PI / (2 * length), sine = sin(unit * dz), cosine = cos(unit * dz);
+    double sine2 = sine * sine, x_sum = 0, z_sum = 0;
+    const double *restrict y = plate->columns;
+#pragma omp simd reduction(+ : x_sum, z_sum)
+    for (size_t j = 0; j < plate->count; j++) {
+        /* Past |a| = 20 sinh and cosh agree to the last bit, so their argument may stop there. The
+         * exponential is taken by squaring a short series eight times, which vectorises. */
+        double a = unit * (x - y[j]);
+        a = a > 20 ? 20 : a < -20 ? -20 : a;
+        double t = a * 0x1p-8, t2 = t * t;
+        /* sinh(t) and cosh(t) - 1 to the last bit for |t| < 0.08, then doubled: both keep their relative
+         * precision near 0 */
+        double sinh_a = t * (1 + t2 * (1. / 6 + t2 * (1. / 120 + t2 * (1. / 5040 + t2 * (1. / 362880)))));
+        double cosh_1 =
+            t2 * (.5 + t2 * (1. / 24 + t2 * (1. / 720 + t2 * (1. / 40320 + t2 * (1. / 3628800)))));
+        for (int i = 0; i < 8; i++) {
+            double s = 2 * sinh_a * (1 + cosh_1);
+            cosh_1 = 2 * sinh_a * sinh_a;
+            sinh_a = s;
+        }
+        double w = 1 / (sinh_a * sinh_a + sine2);
+        x_sum += sinh_a * (1 + cosh_1) * w;
+        z_sum += w;
+    }
+    sums->x[0] += unit * x_sum;
+    sums->dz_q += unit * sine * cosine * z_sum;
+}
+
+static void store_point(const struct efm_exact_field *field, struct sums sums[2],
+                        const struct efm_rows rows[2], double scale, size_t index,
+                        const struct efm_field_values *values)
+{
+    size_t dimension = field->base.dimension;
+    double *u = sums[EFM_SOURCE].x, *v = sums[EFM_TARGET].x;
+    double m = (double)field->plates[EFM_SOURCE].count, n = (double)field->plates[EFM_TARGET].count;
+    struct efm_raw_field raw = {.x = u, .scale = scale};
+    if (field->base.kind == EFM_FIELD_PER_PLATE) {
+        for (size_t d = 0; d < dimension; d++) {
+            u[d] /= sums[EFM_SOURCE].q;
+            v[d] /= sums[EFM_TARGET].q;
+        }
+        raw.z =
+            efm_field_blend(u, rows[EFM_SOURCE].offset, v, rows[EFM_TARGET].offset, dimension, field->gamma);
+        raw.scale = 0;
+    } else {
+        for (size_t d = 0; d < dimension; d++)
+            u[d] = u[d] / m - v[d] / n;
+        raw.z = sums[EFM_SOURCE].dz_q / m - sums[EFM_TARGET].dz_q / n;
+    }
+    efm_field_store(&raw, dimension, index, values);
+}
+
+static void evaluate_point(void *context, size_t index, size_t slot)
+{
+    const struct job *job = context;
+    const struct efm_exact_field *field = job->field;
+    size_t dimension = field->base.dimension;
+    const float *x = job->x + index * dimension;
+    double z = job->z[index];
+    double *s2[2], r2_unit[2], h = ((double)dimension + 1) / 2;
+    struct efm_rows rows[2];
+    struct sums sums[2] = {{0}, {0}};
+    s2[EFM_SOURCE] = (double *)job->workspace->parts[PART_SQUARED] + slot * squared_length(&field->base);
+    s2[EFM_TARGET] = s2[EFM_SOURCE] + field->plates[EFM_SOURCE].count;
+    for (int side = 0; side < 2; side++) {
+        double nearest = squared_distances(&field->plates[side], x, dimension, s2[side]);
+        rows[side] = efm_rows_of(field, side, z);
+        double dz = efm_rows_height(&rows[side], rows[side].nearest);
+        r2_unit[side] = nearest + dz * dz;
+        if (job->values->nearest != NULL)
+            job->values->nearest[2 * index + (size_t)side] = sqrt(nearest);
+    }
+    if (field->base.kind != EFM_FIELD_PER_PLATE)
+        r2_unit[EFM_SOURCE] = r2_unit[EFM_TARGET] = fmin(r2_unit[EFM_SOURCE], r2_unit[EFM_TARGET]);
+    bool endless = field->base.kind == EFM_FIELD_CHAIN && dimension == 1 && field->chain_rows == 0;
+    for (int side = 0; side < 2; side++) {
+        if (endless)
+            add_endless_line(&field->plates[side], x[0], rows[side].offset, field->base.length, &sums[side]);
+        else
+            add_rows(&field->plates[side], &rows[side], x, s2[side], r2_unit[side], dimension, &sums[side]);
+    }
+    store_point(field, sums, rows, endless ? 0 : -h * log(r2_unit[EFM_SOURCE]), index, job->values);
+}
+
+static void evaluate(const struct efm_field *field, struct efm_field_workspace *workspace, const float *x,
+                     const double *z, size_t count, const struct efm_field_values *values)
+{
+    struct job job = {efm_exact_field(field), workspace, x, z, values};
+    efm_team_run(workspace->team, count, evaluate_point, &job);
+}
+
+const struct efm_field_class efm_coulomb_low_class = {measure, lay_out, evaluate, efm_exact_field_release};

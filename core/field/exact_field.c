@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/field/field_internal.h"
+
+#include <string.h>
+
+/* A plate's resolution is a median over at most this many of its charges. */
+enum { RESOLUTION_SAMPLES = 64 };
+
+static void plate_release(struct efm_plate *plate)
+{
+    efm_free(plate->charges);
+    efm_free(plate->centred);
+    efm_free(plate->squared_norm);
+    efm_free(plate->columns);
+    *plate = (struct efm_plate){0};
+}
+
+void efm_exact_field_release(struct efm_field *field)
+{
+    struct efm_exact_field *exact = (struct efm_exact_field *)field;
+    plate_release(&exact->plates[EFM_SOURCE]);
+    plate_release(&exact->plates[EFM_TARGET]);
+    efm_free(exact->centre);
+    efm_free(exact);
+}
+
+static const struct efm_field_class *choose_class(enum efm_exact_path path, size_t dimension)
+{
+    switch (path) {
+    case EFM_EXACT_PLAIN:
+        return &efm_coulomb_plain_class;
+    case EFM_EXACT_BLAS:
+        return &efm_coulomb_blas_class;
+    case EFM_EXACT_LOW:
+        return dimension <= EFM_EXACT_LOW_DIMENSION ? &efm_coulomb_low_class : NULL;
+    case EFM_EXACT_AUTO:
+        break;
+    }
+    return dimension <= EFM_EXACT_LOW_DIMENSION ? &efm_coulomb_low_class : &efm_coulomb_blas_class;
+}
+
+static enum efm_status check_arguments(const float *source, size_t source_count, const float *target,
+                                       size_t target_count, size_t dimension,
+                                       const struct efm_exact_options *options, struct efm_error *error)
+{
+    if (source_count == 0 || target_count == 0 || dimension == 0)
+        return efm_error_set(error, EFM_E_ARGUMENT, "both plates need at least one charge");
+    if (source_count > INT32_MAX || target_count > INT32_MAX || dimension > INT32_MAX / 2)
+        return efm_error_set(error, EFM_E_LIMIT, "a plate holds at most %d charges", INT32_MAX);
+    if (!(options->length > 0) || !isfinite(options->length))
+        return efm_error_set(error, EFM_E_ARGUMENT, "L must be a positive number, not %g", options->length);
+    if (!(options->gamma >= 0) || !isfinite(options->gamma))
+        return efm_error_set(error, EFM_E_ARGUMENT, "gamma must not be negative, not %g", options->gamma);
+    if (options->chain_rows > 4096)
+        return efm_error_set(error, EFM_E_ARGUMENT, "a chain has at most 4096 rows a side");
+    for (size_t i = 0; i < source_count * dimension; i++)
+        if (!isfinite(source[i]))
+            return efm_error_set(error, EFM_E_NUMERIC, "sample %zu of the source is not finite",
+                                 i / dimension);
+    for (size_t i = 0; i < target_count * dimension; i++)
+        if (!isfinite(target[i]))
+            return efm_error_set(error, EFM_E_NUMERIC, "sample %zu of the target is not finite",
+                                 i / dimension);
+    return EFM_OK;
+}
+
+static bool plate_copy(struct efm_plate *plate, const float *charges, size_t count, size_t dimension)
+{
+    plate->count = count;
+    plate->charges = efm_allocate_array(count * dimension, sizeof(float));
+    if (plate->charges == NULL)
+        return false;
+    memcpy(plate->charges, charges, count * dimension * sizeof(float));
+    return true;
+}
+
+static bool plate_add_columns(struct efm_plate *plate, size_t dimension)
+{
+    plate->columns = efm_allocate_array(plate->count * dimension, sizeof(double));
+    if (plate->columns == NULL)
+        return false;
+    for (size_t j = 0; j < plate->count; j++)
+        for (size_t d = 0; d < dimension; d++)
+            plate->columns[d * plate->count + j] = plate->charges[j * dimension + d];
+    return true;
+}
+
+static bool plate_add_centred(struct efm_plate *plate, const float *centre, size_t dimension)
+{
+    plate->centred = efm_allocate_array(plate->count * dimension, sizeof(float));
+    plate->squared_norm = efm_allocate_array(plate->count, sizeof(double));
+    if (plate->centred == NULL || plate->squared_norm == NULL)
+        return false;
+    for (size_t j = 0; j < plate->count; j++) {
+        double sum = 0;
+        for (size_t d = 0; d < dimension; d++) {
+            float value = plate->charges[j * dimension + d] - centre[d];
+            plate->centred[j * dimension + d] = value;
+            sum += (double)value * value;
+        }
+        plate->squared_norm[j] = sum;
+    }
+    return true;
+}
+
+static bool add_centre(struct efm_exact_field *field)
+{
+    size_t dimension = field->base.dimension;
+    double *sum = efm_allocate_array(dimension, sizeof *sum);
+    field->centre = efm_allocate_array(dimension, sizeof *field->centre);
+    if (sum == NULL || field->centre == NULL) {
+        efm_free(sum);
+        return false;
+    }
+    for (int side = 0; side < 2; side++) {
+        const struct efm_plate *plate = &field->plates[side];
+        for (size_t j = 0; j < plate->count; j++)
+            for (size_t d = 0; d < dimension; d++)
+                sum[d] += plate->charges[j * dimension + d] / (double)plate->count / 2;
+    }
+    for (size_t d = 0; d < dimension; d++)
+        field->centre[d] = (float)sum[d];
+    efm_free(sum);
+    return true;
+}
+
+static double nearest_neighbour(const struct efm_plate *plate, size_t dimension, size_t self)
+{
+    double nearest = INFINITY;
+    const float *x = plate->charges + self * dimension;
+    for (size_t j = 0; j < plate->count; j++) {
+        double sum = 0;
+        const float *y = plate->charges + j * dimension;
+        for (size_t d = 0; d < dimension && sum < nearest; d += 256) {
+            size_t end = d + 256 < dimension ? d + 256 : dimension;
+            for (size_t e = d; e < end; e++)
+                sum += ((double)x[e] - y[e]) * ((double)x[e] - y[e]);
+        }
+        if (sum > 0 && sum < nearest)
+            nearest = sum;
+    }
+    return sqrt(nearest);
+}
+
+/* Median over charges spread evenly through the plate of the distance to the nearest different charge,
+ * divided by sqrt(D + 1); a plate of one place only falls back to a thousandth of L. */
+static double plate_resolution(const struct efm_plate *plate, size_t dimension, double length)
+{
+    double found[RESOLUTION_SAMPLES];
+    size_t samples = plate->count < RESOLUTION_SAMPLES ? plate->count : RESOLUTION_SAMPLES;
+    for (size_t i = 0; i < samples; i++) {
+        double distance = nearest_neighbour(plate, dimension, i * plate->count / samples);
+        size_t place = i;
+        for (; place > 0 && found[place - 1] > distance; place--)
+            found[place] = found[place - 1];
+        found[place] = distance;
+    }
+    double median = found[samples / 2] / sqrt((double)dimension + 1);
+    return isfinite(median) ? fmin(median, 0.1 * length) : 1e-3 * length;
+}
+
+enum efm_status efm_exact_field_create(struct efm_field **result, const float *source, size_t source_count,
+                                       const float *target, size_t target_count, size_t dimension,
+                                       const struct efm_exact_options *options, struct efm_error *error)
+{
+    *result = NULL;
+    enum efm_status status =
+        check_arguments(source, source_count, target, target_count, dimension, options, error);
+    if (status != EFM_OK)
+        return status;
+    const struct efm_field_class *class = choose_class(options->path, dimension);
+    if (class == NULL)
+        return efm_error_set(error, EFM_E_ARGUMENT, "the path for few dimensions ends at %d",
+                             EFM_EXACT_LOW_DIMENSION);
+    struct efm_exact_field *field = efm_allocate_array(1, sizeof *field);
+    if (field == NULL || efm_exact_field_bytes(source_count, target_count, dimension) == SIZE_MAX)
+        goto no_memory;
+    field->base = (struct efm_field){
+        .class = class, .kind = options->kind, .dimension = dimension, .length = options->length};
+    field->gamma = options->gamma;
+    field->chain_rows = options->chain_rows;
+    if (!plate_copy(&field->plates[EFM_SOURCE], source, source_count, dimension) ||
+        !plate_copy(&field->plates[EFM_TARGET], target, target_count, dimension))
+        goto no_memory;
+    if (class == &efm_coulomb_blas_class && !add_centre(field))
+        goto no_memory;
+    for (int side = 0; side < 2; side++) {
+        struct efm_plate *plate = &field->plates[side];
+        if (class == &efm_coulomb_blas_class && !plate_add_centred(plate, field->centre, dimension))
+            goto no_memory;
+        if (class == &efm_coulomb_low_class && !plate_add_columns(plate, dimension))
+            goto no_memory;
+        field->base.resolution[side] = plate_resolution(plate, dimension, options->length);
+    }
+    *result = &field->base;
+    return EFM_OK;
+no_memory:
+    if (field != NULL)
+        efm_exact_field_release(&field->base);
+    return efm_error_set(error, EFM_E_MEMORY, "no memory for a field of %zu and %zu charges", source_count,
+                         target_count);
+}
+
+const float *efm_field_charges(const struct efm_field *field, enum efm_plate_side side, size_t *count)
+{
+    const struct efm_field_class *class = field->class;
+    if (class != &efm_coulomb_plain_class && class != &efm_coulomb_blas_class &&
+        class != &efm_coulomb_low_class) {
+        *count = 0;
+        return NULL;
+    }
+    const struct efm_plate *plate = &efm_exact_field(field)->plates[side];
+    *count = plate->count;
+    return plate->charges;
+}
+
+size_t efm_exact_field_bytes(size_t source_count, size_t target_count, size_t dimension)
+{
+    size_t charges, bytes;
+    size_t copies = dimension <= EFM_EXACT_LOW_DIMENSION ? sizeof(float) + sizeof(double) : 2 * sizeof(float);
+    if (!efm_size_add(source_count, target_count, &charges) ||
+        !efm_size_multiply(charges, dimension, &bytes) || !efm_size_multiply(bytes, copies, &bytes) ||
+        !efm_size_add(bytes, charges * sizeof(double), &bytes) ||
+        !efm_size_add(bytes, dimension * sizeof(float) + sizeof(struct efm_exact_field), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}

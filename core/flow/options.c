@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/* options.c - what a line may be asked to do, and what it does unless asked. */
+#include "core/flow/flow.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const map_words[] = {
+#define FLOW_WORD(symbol, word, meaning) word,
+    EFM_MAP_MAP(FLOW_WORD)};
+static const char *const state_words[] = {EFM_LINE_STATE_MAP(FLOW_WORD)
+#undef FLOW_WORD
+};
+
+const char *efm_map_name(enum efm_map map)
+{
+    return (size_t)map < sizeof map_words / sizeof map_words[0] ? map_words[map] : "unknown";
+}
+
+enum efm_status efm_map_parse(const char *word, enum efm_map *map)
+{
+    for (size_t i = 0; i < sizeof map_words / sizeof map_words[0]; i++)
+        if (strcmp(word, map_words[i]) == 0) {
+            *map = (enum efm_map)i;
+            return EFM_OK;
+        }
+    return EFM_E_NOT_FOUND;
+}
+
+const char *efm_line_state_name(enum efm_line_state state)
+{
+    return (size_t)state < sizeof state_words / sizeof state_words[0] ? state_words[state] : "unknown";
+}
+
+void efm_flow_options_default(struct efm_flow_options *options, const struct efm_field *field)
+{
+    *options = (struct efm_flow_options){.map = EFM_MAP_FORWARD,
+                                         .solver = EFM_SOLVER_RK45,
+                                         .variable = EFM_VARIABLE_LOG_Z,
+                                         .steps = 50,
+                                         .max_evaluations = 4000,
+                                         .tolerance = 1e-3};
+    switch (efm_field_kind(field)) {
+    case EFM_FIELD_CHAIN:
+        options->map = EFM_MAP_CHAIN;
+        break;
+    case EFM_FIELD_PER_PLATE:
+        options->solver = EFM_SOLVER_EULER;
+        options->variable = EFM_VARIABLE_Z;
+        options->steps = 20;
+        break;
+    case EFM_FIELD_SUPERPOSITION:
+        break;
+    }
+}
+
+static enum efm_status check_combination(const struct efm_flow_options *options, enum efm_field_kind kind,
+                                         struct efm_error *error)
+{
+    if ((options->map == EFM_MAP_CHAIN) != (kind == EFM_FIELD_CHAIN))
+        return efm_error_set(error, EFM_E_ARGUMENT, "the map %s does not fit a field of the kind %s",
+                             efm_map_name(options->map), efm_field_kind_name(kind));
+    if (options->map == EFM_MAP_STOCHASTIC && kind != EFM_FIELD_SUPERPOSITION)
+        return efm_error_set(error, EFM_E_ARGUMENT, "the stochastic map needs a superposition, not %s",
+                             efm_field_kind_name(kind));
+    if (options->map == EFM_MAP_STOCHASTIC && options->solver != EFM_SOLVER_ARC_LENGTH)
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "the stochastic map follows lines that turn, so its solver is arc_length");
+    return EFM_OK;
+}
+
+enum efm_status efm_flow_options_check(const struct efm_flow_options *options, const struct efm_field *field,
+                                       struct efm_error *error)
+{
+    if ((unsigned)options->map > EFM_MAP_CHAIN || (unsigned)options->solver > EFM_SOLVER_ARC_LENGTH ||
+        (unsigned)options->variable > EFM_VARIABLE_LOG_Z ||
+        (unsigned)options->direction > EFM_DIRECTION_REVERSE)
+        return efm_error_set(error, EFM_E_ARGUMENT, "an option of the flow is out of range");
+    if (options->steps < 1 || options->steps > EFM_FLOW_MAX_STEPS)
+        return efm_error_set(error, EFM_E_ARGUMENT, "steps must be 1..%d, not %u", EFM_FLOW_MAX_STEPS,
+                             options->steps);
+    if (!(options->tolerance >= 1e-8 && options->tolerance <= 0.1))
+        return efm_error_set(error, EFM_E_ARGUMENT, "the tolerance must be 1e-8..0.1, not %g",
+                             options->tolerance);
+    if (options->max_evaluations < 1 || options->max_evaluations > 1000000)
+        return efm_error_set(error, EFM_E_ARGUMENT, "a line takes 1 to 1000000 evaluations");
+    if (options->frames == 1 || options->frames > EFM_FLOW_MAX_FRAMES)
+        return efm_error_set(error, EFM_E_ARGUMENT, "frames must be 0 or 2..%d, not %u", EFM_FLOW_MAX_FRAMES,
+                             options->frames);
+    return check_combination(options, efm_field_kind(field), error);
+}
