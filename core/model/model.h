@@ -42,6 +42,13 @@ efm_model_create_exact(struct efm_model **model, const struct efm_exact_spec *sp
                        const struct efm_dataset *source, const char *source_name,
                        const struct efm_dataset *target, const char *target_name, struct efm_error *error);
 
+/* The distance that plates of these samples are given when none is asked for; provisional, see exact_model.c:
+ * 10 for images with the field per_plate, else 4 times the deviation of a coordinate over both plates. */
+EFM_MUST_CHECK enum efm_status efm_model_default_length(enum efm_field_kind kind,
+                                                        const struct efm_dataset *source,
+                                                        const struct efm_dataset *target, double *length,
+                                                        struct efm_error *error);
+
 /* From the bytes of a safetensors file, borrowed for the call. EFM_E_FORMAT for anything wrong with the
  * container, EFM_E_UNSUPPORTED for an arch that is not known, EFM_E_NUMERIC for NaN or infinity in a tensor,
  * EFM_E_LIMIT past max_bytes (of memory it would take), EFM_E_MEMORY. */
