@@ -3,8 +3,11 @@
  * A name points to an immutable thing; putting another one under the name swaps the pointer, and whoever
  * holds the old one keeps it until done. With a state directory a put is durable before it returns (temporary
  * file, fsync, rename, fsync of the folder), and create() loads all that is there:
- * STATE/models/NAME.safetensors, STATE/datasets/NAME.data (the bytes as uploaded) with NAME.json (how they
- * are read).
+ *   STATE/models/NAME.safetensors
+ *   STATE/datasets/NAME.dataset    8 bytes: length of the header, little-endian; the header, a JSON object
+ *                                  {"efmd_dataset": 1, "query": "size=32", "sha256": of the rest}; the bytes
+ *                                  as they were uploaded
+ *   STATE/lock                     held by the daemon that uses the directory
  *
  * Threads: any. Calls that read or write files may block: helper threads, not event threads. */
 #ifndef SRV_ENGINE_REGISTRY_H
@@ -43,15 +46,25 @@ struct efm_dataset *srv_registry_dataset(struct srv_registry *registry, const ch
  * otherwise. */
 struct efm_model *srv_registry_single_model(struct srv_registry *registry, char *out);
 
-/* Puts a reference of its own under `name`. *replaced says whether there was one before. False:
- * API_P_NO_MEMORY past the budget, API_P_STORAGE when the disk refused (the old one stays), API_P_CONFLICT
- * past the count. */
+/* The bytes that the budget still has, for limits on what is read or built next. */
+size_t srv_registry_room(struct srv_registry *registry);
+
+struct srv_put {
+    const char *expected; /* in: NULL: whatever is there now; "": nothing of this name may be there; else the
+                             sha256 of the model that is to be replaced */
+    bool replaced;        /* out: there was one before */
+    int64_t created;      /* out: Unix seconds */
+};
+
+/* Puts a reference of its own under `name`. False: API_P_PRECONDITION_FAILED when something else is there
+ * than was expected, API_P_NO_MEMORY past the budget, API_P_STORAGE when the disk refused (the old one
+ * stays), API_P_CONFLICT past the count. */
 bool srv_registry_put_model(struct srv_registry *registry, const char *name, struct efm_model *model,
-                            bool *replaced, struct api_problem *problem);
+                            struct srv_put *put, struct api_problem *problem);
 /* `bytes` are what was uploaded and `request` how they are read, for the state directory. */
 bool srv_registry_put_dataset(struct srv_registry *registry, const char *name, struct efm_dataset *dataset,
                               const uint8_t *bytes, size_t size, const struct api_dataset_request *request,
-                              bool *replaced, struct api_problem *problem);
+                              struct srv_put *put, struct api_problem *problem);
 
 /* False with API_P_UNKNOWN_MODEL / API_P_UNKNOWN_DATASET, or API_P_STORAGE. */
 bool srv_registry_delete_model(struct srv_registry *registry, const char *name, struct api_problem *problem);

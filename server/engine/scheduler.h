@@ -1,16 +1,21 @@
 /* scheduler.h - admission, fairness, batches: the one place where work waits and is done.
  *
- * A piece of work goes through three stations and is always finished by exactly one call of `complete`:
- *   submit (event thread)  admitted, or refused at once: the queue is bounded by count and by bytes
- *   prepare (helper)       decodes inputs, creates the lines
- *   compute (worker)       a worker forms a batch from the lines of all works of one model, one evaluation
- * each, again and again: lines join at the next evaluation, whatever the age of the others complete (helper)
- * encodes and answers; also called, with a problem, after cancel, deadline, failure A cancelled work loses
- * its lines before the next evaluation.
+ * A piece of work goes through these stations and is always finished by exactly one call of `complete`:
+ *   submit    any thread; admitted, or refused at once: the queue is bounded by count and by bytes
+ *   prepare   helper; decodes inputs, creates the lines
+ *   compute   worker; forms a batch from the lines of all works of one model, gives each line one evaluation,
+ *             again and again: lines join at the next evaluation, whatever the age of the others
+ *   complete  helper; encodes and answers. Also called, with a problem, after cancel, deadline or failure
+ * A cancelled work loses its lines before the next evaluation. Models take turns, and so do the works of a
+ * model, so a small request does not wait for a big one.
  *
  * Embed struct srv_work as the first member of your own struct; the scheduler never frees it.
  *
- * Threads: submit from any; callbacks as said above; stop from the main thread.
+ *     work->work = (struct srv_work){.class = &class, .model = model, .line_count = n, .deadline = INFINITY};
+ *     if (!srv_scheduler_submit(scheduler, &work->work, &problem))
+ *         ... answer with the problem and free
+ *
+ * Threads: submit from any; callbacks as said above; drain and destroy from the main thread.
  */
 #ifndef SRV_ENGINE_SCHEDULER_H
 #define SRV_ENGINE_SCHEDULER_H
@@ -24,6 +29,7 @@
 #include <stdbool.h>
 
 struct srv_work;
+struct srv_model_group;
 
 struct srv_work_class {
     const char *operation; /* for metrics: "transfer" */
@@ -47,18 +53,24 @@ struct srv_work {
         *model; /* a reference of the owner's, released by complete; NULL for work on helpers alone */
     char model_name[65];     /* for metrics */
     struct efm_line **lines; /* [line_count] after prepare */
-    size_t line_count;       /* known at submit: results asked for; 0 for slices */
+    size_t line_count;       /* known at submit: results asked for, which prepare may correct; 0 for slices */
     size_t bytes;            /* memory it will hold, for admission */
-    double deadline;         /* CLOCK_MONOTONIC seconds; INFINITY: none */
+    double deadline;         /* CLOCK_MONOTONIC seconds; INFINITY: none; prepare may change it */
     atomic_bool *cancelled;  /* borrowed; NULL: cannot be cancelled */
 
     /* written by the scheduler */
     double submitted, first_step, finished; /* CLOCK_MONOTONIC seconds */
     struct api_problem problem;
-    size_t next_line;                 /* where the next batch takes from */
-    size_t running;                   /* lines that still run */
-    int state;                        /* private */
-    struct srv_work *previous, *next; /* private */
+    size_t running; /* lines that still run */
+
+    /* private */
+    int state;
+    size_t *waiting;  /* a ring [line_count]: indices of the lines that are in no batch and still run */
+    size_t next_line; /* in the ring: where the next batch takes from */
+    size_t ready;     /* in the ring: how many */
+    size_t taken;     /* lines (or the one slice) in the hands of workers */
+    struct srv_model_group *group;
+    struct srv_work *previous, *next;
 };
 
 struct srv_scheduler_options {
@@ -78,11 +90,12 @@ EFM_MUST_CHECK enum efm_status srv_scheduler_create(struct srv_scheduler **sched
                                                     struct efm_error *error);
 
 /* True: admitted, complete will be called. False: refused with API_P_QUEUE_FULL (retry_after from the queue
- * and the measured step time), API_P_DRAINING; the work is still the caller's and no callback is called. */
+ * and the measured time per work), API_P_DRAINING, or API_P_TOO_MANY_IMAGES / API_P_BODY_TOO_LARGE for a work
+ * that would never fit; the work is still the caller's and no callback is called. */
 bool srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_work *work,
                           struct api_problem *problem);
 
-/* Works that are admitted and unfinished. */
+/* Works that are admitted and unfinished. Takes no lock. */
 size_t srv_scheduler_load(const struct srv_scheduler *scheduler);
 
 /* Refuses new work. */

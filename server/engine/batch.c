@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Groups of works that share a model, and the batches and slices that workers take from them. */
+#include "core/base/memory.h"
+#include "server/engine/engine_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void srv_work_list_append(struct srv_work_list *list, struct srv_work *work)
+{
+    work->next = NULL;
+    work->previous = list->last;
+    if (list->last != NULL)
+        list->last->next = work;
+    else
+        list->first = work;
+    list->last = work;
+    list->count++;
+}
+
+void srv_work_list_remove(struct srv_work_list *list, struct srv_work *work)
+{
+    if (work->previous != NULL)
+        work->previous->next = work->next;
+    else
+        list->first = work->next;
+    if (work->next != NULL)
+        work->next->previous = work->previous;
+    else
+        list->last = work->previous;
+    work->previous = work->next = NULL;
+    list->count--;
+}
+
+/* ---- groups ---- */
+
+static void append_group(struct srv_scheduler *scheduler, struct srv_model_group *group)
+{
+    group->next = NULL;
+    group->previous = scheduler->last_group;
+    if (scheduler->last_group != NULL)
+        scheduler->last_group->next = group;
+    else
+        scheduler->first_group = group;
+    scheduler->last_group = group;
+}
+
+static void remove_group(struct srv_scheduler *scheduler, struct srv_model_group *group)
+{
+    if (group->previous != NULL)
+        group->previous->next = group->next;
+    else
+        scheduler->first_group = group->next;
+    if (group->next != NULL)
+        group->next->previous = group->previous;
+    else
+        scheduler->last_group = group->previous;
+}
+
+static struct srv_model_group *find_group(const struct srv_scheduler *scheduler,
+                                          const struct efm_model *model)
+{
+    for (struct srv_model_group *group = scheduler->first_group; group != NULL; group = group->next)
+        if (group->model == model)
+            return group;
+    return NULL;
+}
+
+void srv_group_release(struct srv_scheduler *scheduler, struct srv_model_group *group)
+{
+    if (group->lines.count > 0 || group->slices.count > 0 || group->holders > 0)
+        return;
+    remove_group(scheduler, group);
+    efm_free(group);
+}
+
+bool srv_group_join(struct srv_scheduler *scheduler, struct srv_work *work, double now)
+{
+    struct srv_model_group *group = find_group(scheduler, work->model);
+    if (group == NULL) {
+        group = efm_allocate_array(1, sizeof(*group));
+        if (group == NULL)
+            return false;
+        group->model = work->model;
+        group->served = now;
+        snprintf(group->name, sizeof(group->name), "%s", work->model_name);
+        append_group(scheduler, group);
+    }
+    work->group = group;
+    work->state = SRV_WORK_COMPUTING;
+    if (work->line_count > 0) {
+        srv_work_list_append(&group->lines, work);
+        group->ready += work->ready;
+    } else {
+        srv_work_list_append(&group->slices, work);
+        group->idle_slices++;
+    }
+    if (scheduler->idle_workers > 0)
+        pthread_cond_broadcast(&scheduler->compute);
+    return true;
+}
+
+void srv_group_leave(struct srv_scheduler *scheduler, struct srv_work *work)
+{
+    struct srv_model_group *group = work->group;
+    work->group = NULL;
+    if (work->line_count > 0) {
+        srv_work_list_remove(&group->lines, work);
+        group->ready -= work->ready;
+        work->ready = 0;
+    } else {
+        srv_work_list_remove(&group->slices, work);
+        if (work->taken == 0)
+            group->idle_slices--;
+    }
+    srv_group_release(scheduler, group);
+}
+
+static void fail_list(struct srv_scheduler *scheduler, struct srv_work_list *list,
+                      const struct efm_error *error, double now)
+{
+    struct srv_work *next;
+    for (struct srv_work *work = list->first; work != NULL; work = next) {
+        next = work->next;
+        api_problem_set(&work->problem, API_P_NO_MEMORY, NULL, "%s", error->message);
+        srv_work_end(scheduler, work, now);
+    }
+}
+
+void srv_group_fail(struct srv_scheduler *scheduler, const struct efm_model *model,
+                    const struct efm_error *error, double now)
+{
+    struct srv_model_group *group = find_group(scheduler, model);
+    if (group == NULL)
+        return;
+    group->holders++;
+    fail_list(scheduler, &group->lines, error, now);
+    fail_list(scheduler, &group->slices, error, now);
+    group->holders--;
+    srv_group_release(scheduler, group);
+}
+
+/* Puts the group at the end of the rotation. */
+static void mark_served(struct srv_scheduler *scheduler, struct srv_model_group *group, double now)
+{
+    group->served = now;
+    remove_group(scheduler, group);
+    append_group(scheduler, group);
+}
+
+static void mark_started(struct srv_scheduler *scheduler, struct srv_work *work, double now)
+{
+    if (work->first_step > 0)
+        return;
+    work->first_step = now;
+    srv_metrics_observe(scheduler->metrics, SRV_M_QUEUE_SECONDS, now - work->submitted, "operation=\"%s\"",
+                        work->class->operation);
+}
+
+/* ---- batches of lines ---- */
+
+bool srv_batch_init(struct srv_batch *batch, size_t capacity)
+{
+    batch->capacity = capacity;
+    batch->lines = efm_allocate_array(capacity, sizeof(*batch->lines));
+    batch->owners = efm_allocate_array(capacity, sizeof(struct srv_work *));
+    batch->indices = efm_allocate_array(capacity, sizeof(*batch->indices));
+    return batch->lines != NULL && batch->owners != NULL && batch->indices != NULL;
+}
+
+void srv_batch_destroy(struct srv_batch *batch)
+{
+    efm_free(batch->lines);
+    efm_free(batch->owners);
+    efm_free(batch->indices);
+}
+
+static void take_lines(struct srv_batch *batch, struct srv_work *work, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t index = work->waiting[work->next_line];
+        work->next_line = (work->next_line + 1) % work->line_count;
+        batch->lines[batch->count] = work->lines[index];
+        batch->owners[batch->count] = work;
+        batch->indices[batch->count] = index;
+        batch->count++;
+    }
+    work->ready -= count;
+    work->taken += count;
+}
+
+static size_t works_with_ready_lines(const struct srv_model_group *group)
+{
+    size_t count = 0;
+    for (const struct srv_work *work = group->lines.first; work != NULL; work = work->next)
+        count += work->ready > 0;
+    return count;
+}
+
+/* Every work in turn gives up to `share` lines; whoever gave goes to the end of the list, so that the next
+ * batch begins with those that this one left out. */
+static void take_round(struct srv_scheduler *scheduler, struct srv_batch *batch, size_t limit, size_t share,
+                       double now)
+{
+    struct srv_model_group *group = batch->group;
+    for (size_t left = group->lines.count; left > 0 && batch->count < limit; left--) {
+        struct srv_work *work = group->lines.first;
+        if (srv_work_expired(work, now)) {
+            srv_work_withdraw(scheduler, work, now);
+            continue;
+        }
+        srv_work_list_remove(&group->lines, work);
+        srv_work_list_append(&group->lines, work);
+        size_t count = work->ready < share ? work->ready : share;
+        if (count > limit - batch->count)
+            count = limit - batch->count;
+        if (count == 0)
+            continue;
+        mark_started(scheduler, work, now);
+        take_lines(batch, work, count);
+        group->ready -= count;
+    }
+}
+
+/* Workers that have nothing else to do share the lines of this model; not in crumbs, for a matrix product
+ * lives from its size. */
+static size_t batch_limit(const struct srv_scheduler *scheduler, const struct srv_batch *batch, size_t ready)
+{
+    enum { CRUMB = 8 };
+    size_t workers = scheduler->idle_workers + 1;
+    size_t share = (ready + workers - 1) / workers;
+    if (share < CRUMB)
+        share = CRUMB;
+    return share < batch->capacity ? share : batch->capacity;
+}
+
+bool srv_batch_form(struct srv_scheduler *scheduler, struct srv_batch *batch, struct srv_model_group *group,
+                    double now)
+{
+    group->holders++;
+    group->slice_next = true;
+    batch->group = group;
+    batch->count = batch->live = 0;
+    mark_served(scheduler, group, now);
+    size_t limit = batch_limit(scheduler, batch, group->ready);
+    while (batch->count < limit && group->ready > 0) {
+        size_t share = (limit - batch->count) / works_with_ready_lines(group);
+        take_round(scheduler, batch, limit, share > 0 ? share : 1, now);
+    }
+    if (group->ready > 0 && scheduler->idle_workers > 0)
+        pthread_cond_signal(&scheduler->compute);
+    if (batch->count > 0)
+        return true;
+    group->holders--;
+    srv_group_release(scheduler, group);
+    return false;
+}
+
+/* Moves the lines of works that have expired since the batch was formed behind the others. */
+static void strike_out(struct srv_batch *batch, double now)
+{
+    size_t live = batch->count;
+    for (size_t i = 0; i < live;) {
+        if (!srv_work_expired(batch->owners[i], now)) {
+            i++;
+            continue;
+        }
+        live--;
+        struct efm_line *line = batch->lines[i];
+        struct srv_work *owner = batch->owners[i];
+        size_t index = batch->indices[i];
+        batch->lines[i] = batch->lines[live];
+        batch->owners[i] = batch->owners[live];
+        batch->indices[i] = batch->indices[live];
+        batch->lines[live] = line;
+        batch->owners[live] = owner;
+        batch->indices[live] = index;
+    }
+    batch->live = live;
+}
+
+void srv_batch_run(struct srv_scheduler *scheduler, struct srv_batch *batch, struct efm_flow *flow)
+{
+    batch->started = srv_clock();
+    strike_out(batch, batch->started);
+    if (batch->live > 0)
+        efm_flow_step(flow, batch->lines, batch->live);
+    batch->ended = srv_clock();
+    if (batch->live == 0)
+        return;
+    const char *model = batch->group->name;
+    srv_metrics_observe(scheduler->metrics, SRV_M_BATCH, (double)batch->live, "");
+    srv_metrics_observe(scheduler->metrics, SRV_M_STEP_SECONDS, batch->ended - batch->started, "");
+    srv_metrics_add(scheduler->metrics, SRV_M_EVALUATIONS, (double)batch->live, "model=\"%s\"", model);
+}
+
+static void count_ended(struct srv_scheduler *scheduler, const char *model, enum efm_line_state state,
+                        size_t count)
+{
+    if (count > 0)
+        srv_metrics_add(scheduler->metrics, SRV_M_LINES_ENDED, (double)count, "model=\"%s\",state=\"%s\"",
+                        model, efm_line_state_name(state));
+}
+
+static void put_back(struct srv_batch *batch, struct srv_work *work, size_t index)
+{
+    work->waiting[(work->next_line + work->ready) % work->line_count] = index;
+    work->ready++;
+    batch->group->ready++;
+}
+
+/* A work whose last line has come back: done, to be withdrawn, or withdrawn meanwhile. */
+static void settle(struct srv_scheduler *scheduler, struct srv_work *work, double now)
+{
+    if (work->state == SRV_WORK_ENDED)
+        srv_work_hand_over(scheduler, work);
+    else if (work->running == 0)
+        srv_work_end(scheduler, work, now);
+    else if (scheduler->stopping || srv_work_expired(work, now))
+        srv_work_withdraw(scheduler, work, now);
+}
+
+static void count_late(struct srv_scheduler *scheduler, size_t late)
+{
+    if (late == 0)
+        return;
+    srv_metrics_add(scheduler->metrics, SRV_M_LATE_EVALUATIONS, (double)late, "");
+    srv_log(scheduler->log, SRV_LOG_ERROR, "late_evaluation", "\"evaluations\":%zu", late);
+}
+
+void srv_batch_return(struct srv_scheduler *scheduler, struct srv_batch *batch)
+{
+    enum { STATES = EFM_LINE_NOT_FINITE + 1 };
+    size_t ended[STATES] = {0}, stopped = 0, late = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct srv_work *work = batch->owners[i];
+        enum efm_line_state state = efm_line_state(batch->lines[i]);
+        work->taken--;
+        if (work->state == SRV_WORK_ENDED) {
+            late += i < batch->live && work->finished < batch->started;
+        } else if (state == EFM_LINE_RUNNING) {
+            put_back(batch, work, batch->indices[i]);
+        } else {
+            work->running--;
+            ended[state]++;
+            stopped++;
+        }
+        if (work->taken == 0)
+            settle(scheduler, work, batch->ended);
+    }
+    if (stopped > 0)
+        srv_metrics_add(scheduler->metrics, SRV_M_LINES, -(double)stopped, "");
+    for (int state = 0; state < STATES; state++)
+        count_ended(scheduler, batch->group->name, (enum efm_line_state)state, ended[state]);
+    count_late(scheduler, late);
+    if (batch->group->ready > 0 && scheduler->idle_workers > 0)
+        pthread_cond_broadcast(&scheduler->compute);
+    batch->group->holders--;
+    srv_group_release(scheduler, batch->group);
+    batch->group = NULL;
+}
+
+/* ---- slices ---- */
+
+struct srv_work *srv_slice_take(struct srv_scheduler *scheduler, struct srv_model_group *group, double now)
+{
+    group->slice_next = false;
+    for (struct srv_work *work = group->slices.first; work != NULL; work = work->next) {
+        if (work->taken > 0)
+            continue;
+        srv_work_list_remove(&group->slices, work);
+        srv_work_list_append(&group->slices, work);
+        work->taken = 1;
+        group->idle_slices--;
+        group->holders++;
+        mark_started(scheduler, work, now);
+        mark_served(scheduler, group, now);
+        return work;
+    }
+    return NULL;
+}
+
+bool srv_slice_run(struct srv_work *work, struct efm_field_workspace *points, double *started)
+{
+    *started = srv_clock();
+    if (srv_work_expired(work, *started)) {
+        *started = INFINITY; /* nothing was evaluated */
+        return false;
+    }
+    return work->class->slice(work, points);
+}
+
+void srv_slice_return(struct srv_scheduler *scheduler, struct srv_model_group *group, struct srv_work *work,
+                      bool done, double started)
+{
+    double now = srv_clock();
+    work->taken = 0;
+    if (work->state == SRV_WORK_ENDED) {
+        count_late(scheduler, work->finished < started && !isinf(started));
+        srv_work_hand_over(scheduler, work);
+    } else {
+        group->idle_slices++;
+        if (done)
+            srv_work_end(scheduler, work, now);
+        else if (scheduler->stopping || srv_work_expired(work, now))
+            srv_work_withdraw(scheduler, work, now);
+        else if (scheduler->idle_workers > 0)
+            pthread_cond_signal(&scheduler->compute);
+    }
+    group->holders--;
+    srv_group_release(scheduler, group);
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A helper: decodes before the computation and answers after it. Completions go first, for they free memory
+ * and somebody waits for them. */
+#include "core/base/memory.h"
+#include "server/engine/engine_internal.h"
+
+#include <math.h>
+
+static const double IDLE_WAIT = 0.05;
+
+/* (locked) The oldest work to prepare. Heavy work (a dataset being read, a model being built) may take long,
+ * so one helper always stays free of it. */
+static struct srv_work *next_to_prepare(struct srv_scheduler *scheduler)
+{
+    struct srv_work *light = scheduler->light.first;
+    struct srv_work *heavy = scheduler->heavy.first;
+    size_t helpers = scheduler->options.helpers;
+    if (helpers > 1 && scheduler->heavy_running >= helpers - 1)
+        heavy = NULL;
+    if (light == NULL || (heavy != NULL && heavy->submitted < light->submitted))
+        return heavy;
+    return light;
+}
+
+/* Without the lock: lists the lines that run. */
+static bool list_lines(struct srv_work *work)
+{
+    if (work->line_count == 0)
+        return true;
+    if (work->lines == NULL)
+        return api_problem_set(&work->problem, API_P_INTERNAL, NULL, "the lines were not made");
+    work->waiting = efm_allocate_array(work->line_count, sizeof(*work->waiting));
+    if (work->waiting == NULL)
+        return api_problem_set(&work->problem, API_P_NO_MEMORY, NULL, "no memory to queue %zu lines",
+                               work->line_count);
+    for (size_t i = 0; i < work->line_count; i++)
+        if (efm_line_state(work->lines[i]) == EFM_LINE_RUNNING)
+            work->waiting[work->ready++] = i;
+    work->running = work->ready;
+    return true;
+}
+
+/* (locked) What comes after prepare. */
+static void send_on(struct srv_scheduler *scheduler, struct srv_work *work, bool good)
+{
+    double now = srv_clock();
+    bool computes = work->running > 0 || (work->line_count == 0 && work->class->slice != NULL);
+    if (!good && work->problem.code == API_P_NONE)
+        api_problem_set(&work->problem, API_P_INTERNAL, NULL, "the request could not be prepared");
+    if (!good || !computes) {
+        srv_work_end(scheduler, work, now);
+    } else if (scheduler->stopping || srv_work_expired(work, now)) {
+        srv_work_withdraw(scheduler, work, now);
+    } else if (!srv_group_join(scheduler, work, now)) {
+        api_problem_set(&work->problem, API_P_NO_MEMORY, NULL, "no memory to queue the request");
+        srv_work_end(scheduler, work, now);
+    } else if (work->running > 0) {
+        srv_metrics_add(scheduler->metrics, SRV_M_LINES, (double)work->running, "");
+    }
+}
+
+static void prepare(struct srv_scheduler *scheduler, struct srv_work *work)
+{
+    double now = srv_clock();
+    if (srv_work_expired(work, now)) {
+        srv_work_withdraw(scheduler, work, now);
+        return;
+    }
+    bool heavy = work == scheduler->heavy.first;
+    srv_work_list_remove(heavy ? &scheduler->heavy : &scheduler->light, work);
+    work->state = SRV_WORK_PREPARING;
+    scheduler->heavy_running += heavy;
+    pthread_mutex_unlock(&scheduler->lock);
+
+    bool good = work->class->prepare == NULL || work->class->prepare(work, &work->problem);
+    good = good && list_lines(work);
+
+    pthread_mutex_lock(&scheduler->lock);
+    scheduler->heavy_running -= heavy;
+    if (scheduler->heavy.first != NULL)
+        pthread_cond_signal(&scheduler->help);
+    send_on(scheduler, work, good);
+}
+
+/* (locked) Time between two finishes, as long as there was something to do; what was never computed says
+ * nothing about the pace of the computation. */
+static void measure_pace(struct srv_scheduler *scheduler, const struct srv_work *work, double now)
+{
+    double seconds = now - fmax(scheduler->last_finish, work->submitted);
+    scheduler->last_finish = now;
+    if (work->first_step == 0 || work->problem.code != API_P_NONE)
+        return;
+    scheduler->seconds_a_work =
+        scheduler->seconds_a_work > 0 ? 0.8 * scheduler->seconds_a_work + 0.2 * seconds : seconds;
+}
+
+/* The work leaves the queue before its owner answers: a client that has its answer must not be refused
+ * because of the very request that was answered. */
+static void complete(struct srv_scheduler *scheduler, struct srv_work *work)
+{
+    srv_work_list_remove(&scheduler->ended, work);
+    measure_pace(scheduler, work, srv_clock());
+    scheduler->admitted--;
+    scheduler->bytes -= work->bytes;
+    srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_REQUESTS, -1, "");
+    srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_BYTES, -(double)work->bytes, "");
+    pthread_mutex_unlock(&scheduler->lock);
+
+    efm_free(work->waiting);
+    work->waiting = NULL;
+    work->class->complete(work, &work->problem);
+
+    pthread_mutex_lock(&scheduler->lock);
+    if (atomic_fetch_sub(&scheduler->load, 1) == 1 && scheduler->stopping)
+        pthread_cond_broadcast(&scheduler->help);
+}
+
+void *srv_helper_main(void *argument)
+{
+    struct srv_scheduler *scheduler = argument;
+    pthread_mutex_lock(&scheduler->lock);
+    for (;;) {
+        srv_scheduler_sweep(scheduler, srv_clock());
+        struct srv_work *work = next_to_prepare(scheduler);
+        if (scheduler->ended.first != NULL)
+            complete(scheduler, scheduler->ended.first);
+        else if (work != NULL)
+            prepare(scheduler, work);
+        else if (scheduler->stopping && atomic_load(&scheduler->load) == 0)
+            break;
+        else
+            srv_scheduler_wait(scheduler, &scheduler->help,
+                               atomic_load(&scheduler->load) > 0 ? IDLE_WAIT : INFINITY);
+    }
+    pthread_mutex_unlock(&scheduler->lock);
+    return NULL;
+}
