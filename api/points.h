@@ -19,6 +19,7 @@ struct api_points {
     double *z; /* owned [count]; NULL for starts */
     size_t count, dimension;
     enum api_media media; /* JSON or NPY */
+    const char *npy_type; /* the media type that an NPY answer bears; borrowed for ever */
 };
 
 extern const struct api_parameter_table api_trace_table;

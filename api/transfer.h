@@ -35,7 +35,8 @@ struct api_input {
     uint8_t *owned; /* decoded base64, freed with the request */
     float *vector;  /* owned [vector_length]; NULL for an image */
     size_t vector_length;
-    char pointer[32]; /* where it stood, for error messages: "/image", "/images/3", "/vectors/0" */
+    struct efm_shape shape; /* of an NPY vector that came as [n, h, w, c]; otherwise zero */
+    char pointer[32];       /* where it stood, for error messages: "/image", "/images/3", "/vectors/0" */
 };
 
 struct api_transfer {
@@ -50,7 +51,9 @@ struct api_transfer {
     /* inputs */
     struct api_input *inputs; /* owned */
     size_t input_count;
-    enum api_media media; /* of the answer, from Accept and format */
+    enum api_media media;        /* of the answer, from Accept and format, if it may be an image */
+    enum api_media vector_media; /* the same among JSON and NPY alone; NONE when neither is accepted */
+    const char *npy_type;        /* the media type that an NPY answer bears; borrowed for ever */
     struct api_limits limits;
 };
 
@@ -73,11 +76,13 @@ struct api_plan {
     struct efm_flow_options options; /* of every line; seed filled in */
     uint64_t seed;                   /* given, or drawn by the caller as `fresh_seed` */
     enum api_layout layout;          /* decided */
+    enum api_media media;            /* decided */
 };
 
 /* Checks the request against the model: combination of solver and map, vector lengths and finiteness, image
  * headers (limits, kind, at least 2x2), counts; a vector model answers in JSON or NPY only. `fresh_seed` is
- * used when none is given. */
+ * used when none is given. steps without solver asks for fixed steps (heun where the model would adapt them),
+ * tolerance without solver for rk45; what would have no effect is refused. */
 bool api_transfer_plan(const struct api_transfer *request, const struct efm_model *model, uint64_t fresh_seed,
                        struct api_plan *plan, struct api_problem *problem);
 
@@ -94,10 +99,11 @@ struct api_outcome {
 };
 
 /* Image answers: one picture, or a grid; with trajectory a row of frames a line. JSON: {"created"?, "model",
- * "seed", "direction", "solver", "data": [{"b64_json" | "vector", "seed", "index", "landed", "state",
- * "evaluations", "frames"?: [...]}], "timings"}. NPY: float32 [n, h, w, c] or [n, D], with trajectory [n, k,
+ * "seed", "direction", "map", "solver", "data": [{"index", "seed", "landed", "state", "evaluations",
+ * "b64_json" | "vector", "frames"?: [...], "heights"?: [...]}], "timings"}. NPY: float32 [n, h, w, c] or [n,
+ * D], with trajectory [n, k,
  * ...]. Headers: Efm-Model, Efm-Seed, Efm-Steps (NFE, the most of any line), Efm-Landed ("3/4"),
- * Server-Timing. */
+ * Server-Timing. Initialises `reply` with the limit of the request; on failure it is released again. */
 bool api_transfer_render(const struct api_transfer *request, const struct efm_model *model,
                          const struct api_plan *plan, const struct api_outcome *outcome,
                          struct api_reply *reply, struct api_problem *problem);
