@@ -60,12 +60,19 @@ enum srv_config_action {
     SRV_CONFIG_CHECK
 };
 
-/* Reads defaults, then --config FILE ("name = value" lines, '#' comments), then `environment` (as environ;
- * unknown EFM_ names are refused), then the arguments ("--name value" or "--name=value"). EFM_E_ARGUMENT with
- * a message that names the option and where it stood. */
+/* Reads defaults, then --config FILE or EFM_CONFIG ("name = value" lines, '#' comments), then `environment`
+ * (as environ; unknown EFM_ names are refused), then the arguments ("--name value" or "--name=value").
+ * EFM_E_ARGUMENT with a message that names the option and where it stood. */
 EFM_MUST_CHECK enum efm_status srv_config_read(struct srv_config *config, enum srv_config_action *action,
                                                int argument_count, char *const *arguments,
                                                char *const *environment, struct efm_error *error);
+
+enum { SRV_CONFIG_ADDRESS = 64 };
+
+/* Splits `listen` into the address, without brackets, and the port. */
+EFM_MUST_CHECK enum efm_status srv_config_listen(const struct srv_config *config,
+                                                 char address[SRV_CONFIG_ADDRESS], uint16_t *port,
+                                                 struct efm_error *error);
 
 /* One "name = value" line an option; what --print-config shows, and readable by --config. */
 void srv_config_render(const struct srv_config *config, struct efm_buffer *out);

@@ -34,12 +34,16 @@ typedef void srv_handler(struct srv_service *service, struct srv_exchange *excha
 
 enum { SRV_ENDPOINT_PATHS = 3 };
 
+/* Values of max_body that stand for options. */
+#define SRV_BODY_UPLOAD SIZE_MAX       /* --max-body: datasets and models */
+#define SRV_BODY_IMAGES (SIZE_MAX - 1) /* --max-image-body: requests */
+
 /* One endpoint a file in server/endpoints/, listed in routes.c. */
 struct srv_endpoint {
     const char *methods;                   /* "POST PUT"; HEAD is answered wherever GET is */
     const char *paths[SRV_ENDPOINT_PATHS]; /* the first is canonical: "/v1/models/{name}/field" */
     srv_handler *handle;
-    size_t max_body; /* bytes; 0: no body is taken (a body is 413); SIZE_MAX: the server's --max-body */
+    size_t max_body; /* bytes, or SRV_BODY_...; 0: no body is taken (a body is 413) */
     const struct api_parameter_table *parameters; /* for documents; NULL: none */
     const char *takes;                            /* media types of the body, for documents; "" none */
     const char *gives;                            /* media types of the answer */
@@ -75,7 +79,7 @@ struct srv_http_options {
     size_t route_count;
     const char *address; /* "127.0.0.1", "::1", "0.0.0.0" */
     uint16_t port;       /* 0: any free one */
-    size_t max_body;
+    size_t max_body, max_image_body;
     unsigned connection_limit;
     unsigned idle_timeout;  /* seconds without a byte */
     double body_timeout;    /* seconds for a whole request to arrive */
@@ -85,13 +89,17 @@ struct srv_http_options {
 
 struct srv_http;
 
-/* Binds and starts to listen; answers with 503 draining... as told by srv_http_drain. */
+/* Binds and starts to listen, and sets service->http before the first request is taken. */
 EFM_MUST_CHECK enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_options *options,
                                                struct srv_service *service, struct efm_error *error);
 uint16_t srv_http_port(const struct srv_http *http);
 
 /* True while /readyz must say 503. */
 bool srv_http_draining(const struct srv_http *http);
+
+/* /readyz says 503 from now on while requests are still taken, so that load balancers look elsewhere first.
+ */
+void srv_http_announce_drain(struct srv_http *http);
 
 /* New requests but health and metrics get 503; deferred ones go on. */
 void srv_http_drain(struct srv_http *http);
@@ -100,5 +108,8 @@ size_t srv_http_pending(const struct srv_http *http); /* exchanges not answered 
 /* Sets every cancel flag, waits until all deferred exchanges are answered (the scheduler must still run),
  * stops. */
 void srv_http_destroy(struct srv_http *http);
+
+/* The version of libmicrohttpd. */
+const char *srv_http_library(void);
 
 #endif

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/memory.h"
+#include "server/http/clock.h"
+#include "server/http/http_internal.h"
+#include "server/log.h"
+#include "server/metrics.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+enum { PROBLEM_LIMIT = 16 * 1024 };
+
+struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Connection *connection,
+                                         struct srv_watch *watch, const char *uri)
+{
+    struct srv_exchange *exchange = efm_allocate_array(1, sizeof *exchange);
+    char *copy = efm_copy_string(uri);
+    if (exchange == NULL || copy == NULL) {
+        efm_free(exchange);
+        efm_free(copy);
+        return NULL;
+    }
+    exchange->http = http;
+    exchange->connection = connection;
+    exchange->watch = watch;
+    exchange->uri = copy;
+    exchange->started = clock_seconds();
+    exchange->method = "";
+    exchange->match.route = "none";
+    exchange->target = (struct srv_target){.raw = "", .path = "", .query = ""};
+    api_reply_init(&exchange->reply, 0);
+    atomic_init(&exchange->references, 2);
+    atomic_fetch_add(&http->pending, 1);
+    srv_metrics_add(http->service->metrics, SRV_M_HTTP_IN_FLIGHT, 1, "");
+    return exchange;
+}
+
+void srv_exchange_unref(struct srv_exchange *exchange)
+{
+    if (atomic_fetch_sub(&exchange->references, 1) != 1)
+        return;
+    srv_body_release(&exchange->body);
+    srv_target_release(&exchange->target);
+    api_reply_release(&exchange->reply);
+    efm_free(exchange->uri);
+    efm_free(exchange);
+}
+
+const struct api_message *srv_exchange_message(const struct srv_exchange *exchange)
+{
+    return &exchange->message;
+}
+
+const char *srv_exchange_name(const struct srv_exchange *exchange)
+{
+    return exchange->match.name;
+}
+
+const char *srv_exchange_request_id(const struct srv_exchange *exchange)
+{
+    return exchange->request_id;
+}
+
+const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name)
+{
+    return srv_link_header(exchange->connection, name);
+}
+
+double srv_exchange_started(const struct srv_exchange *exchange)
+{
+    return exchange->started;
+}
+
+atomic_bool *srv_exchange_cancelled(struct srv_exchange *exchange)
+{
+    return &exchange->cancelled;
+}
+
+/* 1..128 printable ASCII characters without spaces. */
+static bool is_request_id(const char *text)
+{
+    size_t length = 0;
+    for (; text[length] != '\0'; length++) {
+        if (length == SRV_REQUEST_ID_SIZE - 1 || text[length] <= ' ' || text[length] > '~')
+            return false;
+    }
+    return length > 0;
+}
+
+void srv_exchange_identify(struct srv_exchange *exchange)
+{
+    const char *given = srv_link_header(exchange->connection, "X-Request-Id");
+    if (is_request_id(given)) {
+        memcpy(exchange->request_id, given, strlen(given) + 1);
+        return;
+    }
+    uint8_t random[12] = {0};
+    ssize_t got = getrandom(random, sizeof random, 0);
+    (void)got; // so few bytes always come at once
+    size_t used = (size_t)snprintf(exchange->request_id, sizeof exchange->request_id, "req_");
+    for (size_t i = 0; i < sizeof random; i++)
+        used += (size_t)snprintf(exchange->request_id + used, sizeof exchange->request_id - used, "%02x",
+                                 random[i]);
+}
+
+/* A method that may stand in a label; clients can invent others without end. */
+static const char *method_label(const char *method)
+{
+    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(method, known[i]) == 0)
+            return known[i];
+    }
+    return "other";
+}
+
+void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes)
+{
+    struct srv_metrics *metrics = exchange->http->service->metrics;
+    const char *method = method_label(exchange->method), *route = exchange->match.route;
+    const double seconds = clock_seconds() - exchange->started;
+    char id[2 * SRV_REQUEST_ID_SIZE + 2];
+    srv_metrics_add(metrics, SRV_M_HTTP_REQUESTS, 1, "method=\"%s\",route=\"%s\",code=\"%d\"", method, route,
+                    status);
+    srv_metrics_observe(metrics, SRV_M_HTTP_SECONDS, seconds, "route=\"%s\"", route);
+    srv_metrics_add(metrics, SRV_M_HTTP_IN_FLIGHT, -1, "");
+    if (status == SRV_CLIENT_GONE)
+        srv_metrics_add(metrics, SRV_M_CANCELLED, 1, "reason=\"client_gone\"");
+    srv_log(exchange->http->service->log, SRV_LOG_INFO, "request",
+            "\"method\":\"%s\",\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,"
+            "\"request_id\":%s",
+            method, route, status, bytes, seconds, srv_log_quote(exchange->request_id, id, sizeof id));
+    atomic_fetch_sub(&exchange->http->pending, 1);
+}
+
+void srv_exchange_defer(struct srv_exchange *exchange)
+{
+    exchange->deferred = true;
+    // Suspended first: from here on the connection stands still until the answer, whenever that comes.
+    srv_link_suspend(exchange->connection);
+    srv_watcher_follow(exchange->http->watcher, exchange->watch, &exchange->cancelled);
+}
+
+void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
+{
+    struct srv_http *http = exchange->http;
+    if (reply->body.status != EFM_OK) { // half of an answer is none
+        struct api_problem problem = {0};
+        api_problem_set(&problem, API_P_NO_MEMORY, NULL, "there is no memory for the answer now");
+        api_reply_release(reply);
+        srv_exchange_render_problem(exchange, &problem, reply);
+    }
+    if (atomic_exchange(&exchange->answered, true)) {
+        srv_log(http->service->log, SRV_LOG_ERROR, "answered_twice", NULL);
+        api_reply_release(reply);
+        return;
+    }
+    exchange->reply = *reply;
+    api_reply_init(reply, 0);
+    srv_body_release(&exchange->body);
+    // Not followed any longer before it is resumed: the socket may be closed right after that.
+    if (exchange->deferred)
+        exchange->gone = srv_watcher_unfollow(http->watcher, exchange->watch);
+    srv_exchange_record(exchange, exchange->gone ? SRV_CLIENT_GONE : exchange->reply.status,
+                        exchange->gone ? 0 : exchange->reply.body.size);
+
+    const bool handling = exchange->handling;
+    pthread_mutex_lock(&http->mutex);
+    http->sending++;
+    pthread_mutex_unlock(&http->mutex);
+    if (exchange->deferred)
+        srv_link_resume(exchange->connection);
+    srv_exchange_unref(exchange);
+    if (!handling)
+        return;
+    // Last of all: after it the server may be torn down.
+    pthread_mutex_lock(&http->mutex);
+    http->handling--;
+    pthread_cond_broadcast(&http->settled);
+    pthread_mutex_unlock(&http->mutex);
+}
+
+/* The path for `instance`: an address has printable ASCII only. */
+static void instance_of(const struct srv_exchange *exchange, char *out, size_t size)
+{
+    snprintf(out, size, "%s", exchange->target.raw);
+    for (; *out != '\0'; out++) {
+        if (*out <= ' ' || *out > '~')
+            *out = '?';
+    }
+}
+
+void srv_exchange_render_problem(const struct srv_exchange *exchange, const struct api_problem *problem,
+                                 struct api_reply *reply)
+{
+    char instance[256];
+    instance_of(exchange, instance, sizeof instance);
+    api_reply_init(reply, PROBLEM_LIMIT);
+    reply->status = api_problem_status(problem->code);
+    snprintf(reply->content_type, sizeof reply->content_type, "application/problem+json");
+    api_problem_render(problem, exchange->request_id, instance, &reply->body);
+    if (reply->body.status != EFM_OK) // the status alone says the most of it
+        efm_buffer_release(&reply->body);
+    if (problem->retry_after > 0)
+        api_reply_header(reply, "Retry-After", "%u", problem->retry_after);
+    if (problem->allow[0] != '\0')
+        api_reply_header(reply, "Allow", "%s", problem->allow);
+}
+
+void srv_exchange_problem(struct srv_exchange *exchange, const struct api_problem *problem)
+{
+    struct api_reply reply;
+    srv_exchange_render_problem(exchange, problem, &reply);
+    srv_exchange_reply(exchange, &reply);
+}
+
+static bool has_header(const struct api_reply *reply, const char *name)
+{
+    for (size_t i = 0; i < reply->header_count; i++) {
+        if (strcasecmp(reply->headers[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+void srv_exchange_each_header(const struct srv_exchange *exchange, const struct api_reply *reply,
+                              void (*visit)(void *context, const char *name, const char *value),
+                              void *context)
+{
+    static const char *const fallbacks[][2] = {
+        {"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-store"}, {"Vary", "Accept"}};
+    if (reply->content_type[0] != '\0')
+        visit(context, "Content-Type", reply->content_type);
+    visit(context, "X-Request-Id", exchange->request_id);
+    for (size_t i = 0; i < sizeof fallbacks / sizeof fallbacks[0]; i++) {
+        if (!has_header(reply, fallbacks[i][0]))
+            visit(context, fallbacks[i][0], fallbacks[i][1]);
+    }
+    for (size_t i = 0; i < reply->header_count; i++)
+        visit(context, reply->headers[i].name, reply->headers[i].value);
+    if (exchange->close)
+        visit(context, "Connection", "close");
+}

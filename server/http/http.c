@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/memory.h"
+#include "server/http/clock.h"
+#include "server/http/http_internal.h"
+#include "server/log.h"
+#include "server/metrics.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <string.h>
+#include <time.h>
+
+/* What libmicrohttpd keeps for a connection: its headers, and the pieces in which a body is read. */
+enum { CONNECTION_MEMORY = 64 * 1024 };
+
+/* How long a stopping server waits for answers that are being sent. */
+enum { SEND_SECONDS = 5 };
+
+void srv_link_suspend(struct MHD_Connection *connection)
+{
+    MHD_suspend_connection(connection);
+}
+
+void srv_link_resume(struct MHD_Connection *connection)
+{
+    MHD_resume_connection(connection);
+}
+
+const char *srv_link_header(struct MHD_Connection *connection, const char *name)
+{
+    const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+    return value == NULL ? "" : value;
+}
+
+struct header_count {
+    const char *name;
+    size_t count;
+};
+
+static enum MHD_Result count_header(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct header_count *wanted = context;
+    (void)kind;
+    (void)value;
+    wanted->count += strcasecmp(name, wanted->name) == 0;
+    return MHD_YES;
+}
+
+size_t srv_link_count(struct MHD_Connection *connection, const char *name)
+{
+    struct header_count wanted = {.name = name};
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, count_header, &wanted);
+    return wanted.count;
+}
+
+const char *srv_link_reason(int status)
+{
+    return MHD_get_reason_phrase_for((unsigned)status);
+}
+
+const char *srv_http_library(void)
+{
+    return MHD_get_version();
+}
+
+static void add_header(void *context, const char *name, const char *value)
+{
+    // Refused only for what no header may hold; the answer is better without it than not at all.
+    enum MHD_Result added = MHD_add_response_header(context, name, value);
+    (void)added;
+}
+
+/* Hands the body over without a copy. */
+static enum MHD_Result send_reply(struct srv_exchange *exchange, struct MHD_Connection *connection)
+{
+    struct api_reply *reply = &exchange->reply;
+    struct MHD_Response *response;
+    if (reply->body.size == 0) {
+        static char nothing[1];
+        response = MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
+    } else {
+        response =
+            MHD_create_response_from_buffer_with_free_callback(reply->body.size, reply->body.data, efm_free);
+    }
+    if (response == NULL)
+        return MHD_NO;
+    if (reply->body.size > 0)
+        reply->body = efm_buffer_limited(0); // the response's from now on
+    srv_exchange_each_header(exchange, reply, add_header, response);
+    enum MHD_Result queued = MHD_queue_response(connection, (unsigned)reply->status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+static struct srv_watch *watch_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL ? NULL : info->socket_context;
+}
+
+/* A connection came or goes; its watch is its context. */
+static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct srv_http *http = context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const double deadline = clock_seconds() + http->options.idle_timeout + http->options.body_timeout;
+        *socket_context = info == NULL ? NULL : srv_watcher_add(http->watcher, info->connect_fd, deadline);
+    } else if (*socket_context != NULL) {
+        srv_watcher_drop(http->watcher, *socket_context);
+        *socket_context = NULL;
+    }
+    srv_metrics_add(http->service->metrics, SRV_M_HTTP_CONNECTIONS,
+                    code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1, "");
+}
+
+/* The request line is there: makes the exchange. What is returned is the request's context from now on; NULL
+ * (no memory) lets on_request close the connection. */
+static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection)
+{
+    struct srv_http *http = context;
+    struct srv_watch *watch = watch_of(connection);
+    if (watch == NULL)
+        return NULL;
+    struct srv_exchange *exchange = srv_exchange_create(http, connection, watch, uri);
+    if (exchange != NULL)
+        srv_watcher_arm(http->watcher, watch, exchange->started + http->options.body_timeout, NULL);
+    return exchange;
+}
+
+/* Called after the headers, for each piece of the body, when all is there, and once more after a resume. */
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data, size_t *size,
+                                  void **request_context)
+{
+    struct srv_exchange *exchange = *request_context;
+    enum srv_verdict verdict;
+    (void)context;
+    (void)url; // decoded already: the router wants it as it was sent
+    (void)version;
+    if (exchange == NULL)
+        return MHD_NO;
+    if (exchange->phase == SRV_PHASE_HEADERS) {
+        verdict = srv_request_start(exchange, method);
+    } else if (*size > 0) {
+        verdict = srv_request_take(exchange, data, *size);
+        *size = 0;
+    } else {
+        verdict = srv_request_finish(exchange);
+    }
+    if (verdict == SRV_SEND)
+        return send_reply(exchange, connection);
+    return verdict == SRV_GO_ON ? MHD_YES : MHD_NO;
+}
+
+static enum srv_ending ending_of(enum MHD_RequestTerminationCode code)
+{
+    switch (code) {
+    case MHD_REQUEST_TERMINATED_COMPLETED_OK:
+        return SRV_ENDED_WELL;
+    case MHD_REQUEST_TERMINATED_TIMEOUT_REACHED:
+        return SRV_ENDED_LATE;
+    case MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN:
+        return SRV_ENDED_STOPPED;
+    case MHD_REQUEST_TERMINATED_WITH_ERROR:
+    case MHD_REQUEST_TERMINATED_READ_ERROR:
+    case MHD_REQUEST_TERMINATED_CLIENT_ABORT:
+        break;
+    }
+    return SRV_ENDED_BROKEN;
+}
+
+static void on_request_end(void *context, struct MHD_Connection *connection, void **request_context,
+                           enum MHD_RequestTerminationCode code)
+{
+    struct srv_exchange *exchange = *request_context;
+    (void)context;
+    if (exchange == NULL)
+        return;
+    *request_context = NULL;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_HTTP_STATUS);
+    srv_request_end(exchange, ending_of(code), info == NULL ? 0 : (int)info->http_status);
+}
+
+static enum efm_status start_daemon(struct srv_http *http, const char *address, struct efm_error *error)
+{
+    const struct srv_http_options *options = &http->options;
+    int socket;
+    enum efm_status status = srv_listen(address, options->port, &socket, &http->port, error);
+    if (status != EFM_OK)
+        return status;
+    unsigned threads = options->event_threads;
+    if (threads > options->connection_limit)
+        threads = options->connection_limit; // each takes a share of the connections
+    const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                           (MHD_is_feature_supported(MHD_FEATURE_EPOLL) ? MHD_USE_EPOLL : MHD_USE_POLL);
+    struct MHD_OptionItem extra[] = {
+        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    if (threads < 2)
+        extra[0] = extra[1]; // a pool of one is no pool
+    http->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT,
+        options->connection_limit, MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_NOTIFY_COMPLETED, on_request_end, http, MHD_OPTION_ARRAY, extra, MHD_OPTION_END);
+    // libmicrohttpd owns the socket, and closes it when it cannot start.
+    if (http->daemon == NULL)
+        return efm_error_set(error, EFM_E_INTERNAL, "libmicrohttpd cannot start on %.64s port %u", address,
+                             (unsigned)http->port);
+    return EFM_OK;
+}
+
+static enum efm_status init_locks(struct srv_http *http, struct efm_error *error)
+{
+    pthread_condattr_t monotonic;
+    if (pthread_condattr_init(&monotonic) != 0)
+        return efm_error_set(error, EFM_E_MEMORY, "there is no memory for the server's locks");
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&http->mutex, NULL);
+    pthread_cond_init(&http->settled, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return EFM_OK;
+}
+
+enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_options *options,
+                                struct srv_service *service, struct efm_error *error)
+{
+    struct srv_http *made = efm_allocate_array(1, sizeof *made);
+    if (made == NULL)
+        return efm_error_set(error, EFM_E_MEMORY, "there is no memory for the server");
+    made->options = *options;
+    made->options.address = NULL;
+    made->service = service;
+    made->budget.limit = options->max_buffered;
+    enum efm_status status = init_locks(made, error);
+    if (status != EFM_OK) {
+        efm_free(made);
+        return status;
+    }
+    double tick = options->body_timeout / 8;
+    tick = tick < 0.01 ? 0.01 : tick > 1 ? 1 : tick;
+    status = srv_watcher_create(&made->watcher, tick, srv_request_late, error);
+    // Before the first request can come.
+    *http = made;
+    service->http = made;
+    if (status == EFM_OK)
+        status = start_daemon(made, options->address, error);
+    if (status != EFM_OK) {
+        *http = service->http = NULL;
+        srv_http_destroy(made);
+    }
+    return status;
+}
+
+uint16_t srv_http_port(const struct srv_http *http)
+{
+    return http->port;
+}
+
+bool srv_http_draining(const struct srv_http *http)
+{
+    return atomic_load(&http->announced);
+}
+
+void srv_http_announce_drain(struct srv_http *http)
+{
+    atomic_store(&http->announced, true);
+}
+
+void srv_http_drain(struct srv_http *http)
+{
+    atomic_store(&http->announced, true);
+    atomic_store(&http->draining, true);
+}
+
+size_t srv_http_pending(const struct srv_http *http)
+{
+    return atomic_load(&http->pending);
+}
+
+/* Every flag set, every deferred exchange answered, every answer sent or given up. */
+static void settle(struct srv_http *http)
+{
+    srv_http_drain(http);
+    pthread_mutex_lock(&http->mutex);
+    http->stopping = true;
+    pthread_mutex_unlock(&http->mutex);
+    srv_watcher_cancel_all(http->watcher);
+
+    pthread_mutex_lock(&http->mutex);
+    while (http->handling > 0)
+        pthread_cond_wait(&http->settled, &http->mutex);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += SEND_SECONDS;
+    int waited = 0;
+    while (http->sending > 0 && waited != ETIMEDOUT)
+        waited = pthread_cond_timedwait(&http->settled, &http->mutex, &until);
+    pthread_mutex_unlock(&http->mutex);
+}
+
+void srv_http_destroy(struct srv_http *http)
+{
+    if (http == NULL)
+        return;
+    if (http->daemon != NULL) {
+        settle(http);
+        MHD_stop_daemon(http->daemon);
+    }
+    srv_watcher_destroy(http->watcher);
+    pthread_cond_destroy(&http->settled);
+    pthread_mutex_destroy(&http->mutex);
+    efm_free(http);
+}

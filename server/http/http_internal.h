@@ -1,0 +1,129 @@
+/* http_internal.h - what the parts of server/http share.
+ *
+ *   http.c      libmicrohttpd's callbacks, the only file that includes microhttpd.h
+ *   request.c   the stages of a request: headers, body, endpoint, end
+ *   exchange.c  the exchange and its answer
+ *   direct.c    answers written on the socket while a body is still coming
+ *   router.c    target and method to endpoint
+ *   body.c      the body and the budget of all bodies
+ *   watcher.c   deadlines and hang-ups
+ *   listen.c    the socket
+ *
+ * Life of an exchange: made when the request line is there, it has two references: one of the connection,
+ * given up when libmicrohttpd says that the request has ended, and one of the duty to answer, given up by the
+ * answer. A deferred exchange's connection is suspended; only its answer resumes it, so it cannot end before.
+ */
+#ifndef SRV_HTTP_INTERNAL_H
+#define SRV_HTTP_INTERNAL_H
+
+#include "server/http/body.h"
+#include "server/http/http.h"
+#include "server/http/router.h"
+#include "server/http/watcher.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct MHD_Connection;
+struct MHD_Daemon;
+
+enum { SRV_REQUEST_ID_SIZE = 129, SRV_CLIENT_GONE = 499 };
+
+struct srv_http {
+    struct srv_http_options options; /* `address` is not kept */
+    struct srv_service *service;
+    struct MHD_Daemon *daemon;
+    struct srv_watcher *watcher;
+    struct srv_budget budget;
+    uint16_t port;
+    atomic_bool announced, draining;
+    atomic_size_t pending; /* exchanges not answered */
+    pthread_mutex_t mutex;
+    pthread_cond_t settled; /* handling or sending became smaller */
+    /* under the mutex */
+    bool stopping;
+    size_t handling; /* exchanges that an endpoint has and has not answered */
+    size_t sending;  /* exchanges whose answer is on its way out */
+};
+
+enum srv_phase {
+    SRV_PHASE_HEADERS,
+    SRV_PHASE_BODY,    /* until the whole request is here; there may be no body at all */
+    SRV_PHASE_SKIP,    /* refused: a short body is read away, then the answer follows */
+    SRV_PHASE_LINGER,  /* refused and answered on the socket: reads on for a while, then closes */
+    SRV_PHASE_HANDLED, /* the endpoint has it */
+};
+
+struct srv_exchange {
+    struct srv_http *http;             /* borrowed */
+    struct MHD_Connection *connection; /* borrowed, valid until the request ends */
+    struct srv_watch *watch;           /* borrowed from the connection */
+    atomic_int references;
+    atomic_bool cancelled, answered;
+    double started;
+    char request_id[SRV_REQUEST_ID_SIZE];
+    char *uri; /* owned, as sent */
+    struct srv_target target;
+    struct srv_match match;
+    const char *method; /* as sent; the message says GET for HEAD */
+    struct api_message message;
+    struct srv_body body;
+    /* of the event thread */
+    enum srv_phase phase;
+    size_t lingered; /* bytes read away after a direct answer */
+    bool deferred, handling;
+    /* written by the answer */
+    struct api_reply reply;
+    bool close; /* the connection ends with this answer */
+    bool gone;  /* nobody reads it */
+};
+
+/* What http.c is to do with the connection next. */
+enum srv_verdict {
+    SRV_GO_ON, /* nothing: more is to come, or it is suspended */
+    SRV_SEND,  /* queue exchange->reply */
+    SRV_CLOSE, /* close the connection without a word */
+};
+
+enum srv_ending { SRV_ENDED_WELL, SRV_ENDED_LATE, SRV_ENDED_BROKEN, SRV_ENDED_STOPPED };
+
+/* exchange.c: NULL when there is no memory. */
+struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Connection *connection,
+                                         struct srv_watch *watch, const char *uri);
+void srv_exchange_unref(struct srv_exchange *exchange);
+/* Counts and logs the one line of a request. */
+void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes);
+/* An X-Request-Id of the client's, or a fresh one. */
+void srv_exchange_identify(struct srv_exchange *exchange);
+/* The problem as a reply; the caller releases it or hands it on. */
+void srv_exchange_render_problem(const struct srv_exchange *exchange, const struct api_problem *problem,
+                                 struct api_reply *reply);
+/* Every header of an answer but those about its length. */
+void srv_exchange_each_header(const struct srv_exchange *exchange, const struct api_reply *reply,
+                              void (*visit)(void *context, const char *name, const char *value),
+                              void *context);
+
+/* request.c: the stages, all called by the connection's event thread. */
+enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method);
+enum srv_verdict srv_request_take(struct srv_exchange *exchange, const void *data, size_t size);
+enum srv_verdict srv_request_finish(struct srv_exchange *exchange);
+/* The connection has done with the exchange; `status` is what libmicrohttpd answered by itself, or 0. */
+void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int status);
+/* srv_watcher_late for bodies: writes a 408; `context` is the exchange. */
+void srv_request_late(int socket, void *context);
+
+/* direct.c: writes a whole answer on the socket without waiting, and ends the sending side. */
+void srv_direct_send(int socket, const struct srv_exchange *exchange, const struct api_reply *reply);
+
+/* listen.c */
+EFM_MUST_CHECK enum efm_status srv_listen(const char *address, uint16_t port, int *socket, uint16_t *bound,
+                                          struct efm_error *error);
+
+/* http.c: the few things that need libmicrohttpd. */
+void srv_link_suspend(struct MHD_Connection *connection);
+void srv_link_resume(struct MHD_Connection *connection);
+const char *srv_link_header(struct MHD_Connection *connection, const char *name); /* "" when absent */
+size_t srv_link_count(struct MHD_Connection *connection, const char *name);       /* how often it is there */
+const char *srv_link_reason(int status);
+
+#endif

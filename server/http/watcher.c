@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/watcher.h"
+
+#include "core/base/memory.h"
+#include "server/http/clock.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { EVENTS = 64 };
+
+struct srv_watch {
+    struct srv_watch *previous, *next;
+    int socket;
+    double deadline;
+    void *context;          /* for `late` */
+    bool expired;           /* the deadline passed, the socket is shut down */
+    atomic_bool *cancelled; /* not NULL while followed */
+    bool gone;              /* the client hung up while followed */
+};
+
+struct srv_watcher {
+    pthread_mutex_t mutex;
+    pthread_t thread;
+    int poll, wake;
+    double tick;
+    srv_watcher_late *late;
+    /* under the mutex */
+    struct srv_watch *first;
+    struct srv_watch *dropped; /* freed by the thread, which may still hold events that point to them */
+    bool cancelling, stopping;
+};
+
+/* Frees what was dropped before the events of the next wait are fetched. */
+static struct srv_watch *take_dropped(struct srv_watcher *watcher)
+{
+    struct srv_watch *dropped = watcher->dropped;
+    watcher->dropped = NULL;
+    return dropped;
+}
+
+static void free_list(struct srv_watch *watch)
+{
+    while (watch != NULL) {
+        struct srv_watch *next = watch->next;
+        efm_free(watch);
+        watch = next;
+    }
+}
+
+static void end_late_ones(struct srv_watcher *watcher, double now)
+{
+    for (struct srv_watch *watch = watcher->first; watch != NULL; watch = watch->next) {
+        if (watch->deadline > now)
+            continue;
+        watch->deadline = INFINITY;
+        watch->expired = true;
+        if (watch->context != NULL)
+            watcher->late(watch->socket, watch->context);
+        watch->context = NULL;
+        // Not closed: the descriptor is libmicrohttpd's, which now reads an end of file.
+        shutdown(watch->socket, SHUT_RDWR);
+    }
+}
+
+static void handle_events(const struct epoll_event *events, int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct srv_watch *watch = events[i].data.ptr;
+        if (watch == NULL || watch->cancelled == NULL) // the eventfd, or answered in the meantime
+            continue;
+        watch->gone = true;
+        atomic_store(watch->cancelled, true);
+    }
+}
+
+static void *run(void *argument)
+{
+    struct srv_watcher *watcher = argument;
+    struct epoll_event events[EVENTS];
+    double look = clock_seconds() + watcher->tick;
+    bool stopping = false;
+    while (!stopping) {
+        pthread_mutex_lock(&watcher->mutex);
+        struct srv_watch *dropped = take_dropped(watcher);
+        pthread_mutex_unlock(&watcher->mutex);
+        free_list(dropped);
+
+        double wait = look - clock_seconds();
+        int count = epoll_wait(watcher->poll, events, EVENTS, wait <= 0 ? 0 : (int)ceil(wait * 1000));
+        const double now = clock_seconds();
+        pthread_mutex_lock(&watcher->mutex);
+        handle_events(events, count);
+        if (now >= look) {
+            end_late_ones(watcher, now);
+            look = now + watcher->tick;
+        }
+        stopping = watcher->stopping;
+        pthread_mutex_unlock(&watcher->mutex);
+    }
+    return NULL;
+}
+
+static enum efm_status start(struct srv_watcher *watcher, struct efm_error *error)
+{
+    watcher->poll = epoll_create1(EPOLL_CLOEXEC);
+    watcher->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (watcher->poll < 0 || watcher->wake < 0 ||
+        epoll_ctl(watcher->poll, EPOLL_CTL_ADD, watcher->wake, &event) != 0)
+        return efm_error_set(error, EFM_E_IO, "the watcher of connections cannot have its descriptors");
+    if (pthread_create(&watcher->thread, NULL, run, watcher) != 0)
+        return efm_error_set(error, EFM_E_INTERNAL, "the watcher of connections cannot have a thread");
+    return EFM_OK;
+}
+
+static void release(struct srv_watcher *watcher)
+{
+    free_list(watcher->first);
+    free_list(watcher->dropped);
+    if (watcher->poll >= 0)
+        close(watcher->poll);
+    if (watcher->wake >= 0)
+        close(watcher->wake);
+    pthread_mutex_destroy(&watcher->mutex);
+    efm_free(watcher);
+}
+
+enum efm_status srv_watcher_create(struct srv_watcher **watcher, double tick, srv_watcher_late *late,
+                                   struct efm_error *error)
+{
+    struct srv_watcher *made = efm_allocate_array(1, sizeof *made);
+    if (made == NULL)
+        return efm_error_set(error, EFM_E_MEMORY, "there is no memory for the watcher of connections");
+    made->poll = made->wake = -1;
+    made->tick = tick;
+    made->late = late;
+    pthread_mutex_init(&made->mutex, NULL); // cannot fail with default attributes
+    enum efm_status status = start(made, error);
+    if (status != EFM_OK)
+        release(made);
+    else
+        *watcher = made;
+    return status;
+}
+
+void srv_watcher_destroy(struct srv_watcher *watcher)
+{
+    if (watcher == NULL)
+        return;
+    pthread_mutex_lock(&watcher->mutex);
+    watcher->stopping = true;
+    pthread_mutex_unlock(&watcher->mutex);
+    const uint64_t one = 1;
+    ssize_t written = write(watcher->wake, &one, sizeof one);
+    (void)written; // a full eventfd wakes as well
+    pthread_join(watcher->thread, NULL);
+    release(watcher);
+}
+
+struct srv_watch *srv_watcher_add(struct srv_watcher *watcher, int socket, double deadline)
+{
+    struct srv_watch *watch = efm_allocate_array(1, sizeof *watch);
+    if (watch == NULL)
+        return NULL;
+    watch->socket = socket;
+    watch->deadline = deadline;
+    pthread_mutex_lock(&watcher->mutex);
+    watch->next = watcher->first;
+    if (watcher->first != NULL)
+        watcher->first->previous = watch;
+    watcher->first = watch;
+    pthread_mutex_unlock(&watcher->mutex);
+    return watch;
+}
+
+void srv_watcher_drop(struct srv_watcher *watcher, struct srv_watch *watch)
+{
+    pthread_mutex_lock(&watcher->mutex);
+    if (watch->previous != NULL)
+        watch->previous->next = watch->next;
+    else
+        watcher->first = watch->next;
+    if (watch->next != NULL)
+        watch->next->previous = watch->previous;
+    watch->previous = NULL;
+    watch->next = watcher->dropped;
+    watcher->dropped = watch;
+    pthread_mutex_unlock(&watcher->mutex);
+}
+
+void srv_watcher_arm(struct srv_watcher *watcher, struct srv_watch *watch, double deadline, void *context)
+{
+    pthread_mutex_lock(&watcher->mutex);
+    if (!watch->expired) {
+        watch->deadline = deadline;
+        watch->context = context;
+    }
+    pthread_mutex_unlock(&watcher->mutex);
+}
+
+bool srv_watcher_disarm(struct srv_watcher *watcher, struct srv_watch *watch)
+{
+    pthread_mutex_lock(&watcher->mutex);
+    watch->deadline = INFINITY;
+    watch->context = NULL;
+    const bool in_time = !watch->expired;
+    pthread_mutex_unlock(&watcher->mutex);
+    return in_time;
+}
+
+void srv_watcher_follow(struct srv_watcher *watcher, struct srv_watch *watch, atomic_bool *cancelled)
+{
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = watch};
+    pthread_mutex_lock(&watcher->mutex);
+    watch->cancelled = cancelled;
+    watch->gone = false;
+    if (watcher->cancelling)
+        atomic_store(cancelled, true);
+    // When the kernel refuses, a hang-up is noticed only with the answer: no reason to refuse the request.
+    int refused = epoll_ctl(watcher->poll, EPOLL_CTL_ADD, watch->socket, &event);
+    (void)refused;
+    pthread_mutex_unlock(&watcher->mutex);
+}
+
+bool srv_watcher_unfollow(struct srv_watcher *watcher, struct srv_watch *watch)
+{
+    pthread_mutex_lock(&watcher->mutex);
+    watch->cancelled = NULL;
+    const bool gone = watch->gone;
+    int refused = epoll_ctl(watcher->poll, EPOLL_CTL_DEL, watch->socket, NULL);
+    (void)refused; // it was not there
+    pthread_mutex_unlock(&watcher->mutex);
+    return gone;
+}
+
+void srv_watcher_cancel_all(struct srv_watcher *watcher)
+{
+    pthread_mutex_lock(&watcher->mutex);
+    watcher->cancelling = true;
+    for (struct srv_watch *watch = watcher->first; watch != NULL; watch = watch->next) {
+        if (watch->cancelled != NULL)
+            atomic_store(watch->cancelled, true);
+    }
+    pthread_mutex_unlock(&watcher->mutex);
+}
+
+int srv_watch_socket(const struct srv_watch *watch)
+{
+    return watch->socket;
+}
