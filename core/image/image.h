@@ -78,9 +78,12 @@ struct efm_image {
 };
 
 /* Decodes, turns upright, lays over the background, converts to grey or RGB, crops and resamples.
- * 16-bit PNG is reduced to 8 bits. EFM_E_LIMIT: header past the limits, nothing was decoded; EFM_E_FORMAT:
- * empty, truncated, damaged, not an image; EFM_E_UNSUPPORTED: CMYK, animation; EFM_E_MEMORY.
- * Resampling in linear... see resize.c: area-true when it shrinks, smooth when it grows. */
+ * 16-bit PNG is reduced to 8 bits. EFM_E_LIMIT: header past the limits, nothing was decoded, or a JPEG of
+ * more than 64 scans; EFM_E_FORMAT: empty, truncated, damaged, not an image; EFM_E_UNSUPPORTED: CMYK,
+ * animation; EFM_E_MEMORY. Resampling filters the samples in their sRGB encoding, not in linear light,
+ * because the pipelines that make training sets do: Mitchell where a side shrinks, Catmull-Rom where it
+ * grows, edges clamped. Colour profiles and gamma are ignored; an animated PNG gives its still picture.
+ * Limits of zero let nothing pass. */
 EFM_MUST_CHECK enum efm_status efm_image_decode(struct efm_image *image, const uint8_t *bytes, size_t size,
                                                 const struct efm_image_options *options,
                                                 struct efm_error *error);
