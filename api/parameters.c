@@ -140,7 +140,7 @@ static bool refuse(const struct api_parameter *parameter, const char *given, str
         return api_problem_set(problem, API_P_INVALID_PARAMETER, pointer, "must be one of %s, not %s", words,
                                shown);
     case API_NAME:
-        return api_problem_set(problem, API_P_INVALID_NAME, pointer,
+        return api_problem_set(problem, API_P_INVALID_PARAMETER, pointer,
                                "must be 1..64 of a-z A-Z 0-9 . _ - and not start with . or -, not %s", shown);
     case API_COLOUR:
         break;

@@ -246,7 +246,7 @@ enum efm_status efm_npy_write_floats(struct efm_buffer *out, const float *values
 {
     char text[192];
     size_t count = 1, bytes;
-    if (rank > EFM_NPY_MAX_RANK)
+    if (rank > EFM_NPY_MAX_WRITTEN_RANK)
         return EFM_E_ARGUMENT;
     int used = snprintf(text, sizeof text, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
     for (size_t i = 0; i < rank; i++) {

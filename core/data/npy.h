@@ -19,7 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EFM_NPY_MAX_RANK = 4, EFM_NPY_MAX_HEADER = 65535 };
+enum {
+    EFM_NPY_MAX_RANK = 4,         /* read */
+    EFM_NPY_MAX_WRITTEN_RANK = 5, /* trajectories of images: [n, frames, height, width, channels] */
+    EFM_NPY_MAX_HEADER = 65535
+};
 
 enum efm_npy_type { EFM_NPY_U8, EFM_NPY_F32, EFM_NPY_F64 };
 
@@ -42,7 +46,7 @@ EFM_MUST_CHECK enum efm_status efm_npy_floats(const struct efm_npy_view *view, f
                                               struct efm_error *error);
 
 /* Appends version 1.0, float32, C order; the data starts at a multiple of 64 from where the file starts.
- * `rank` <= EFM_NPY_MAX_RANK. EFM_E_ARGUMENT, or what the buffer says. */
+ * `rank` <= EFM_NPY_MAX_WRITTEN_RANK. EFM_E_ARGUMENT, or what the buffer says. */
 EFM_MUST_CHECK enum efm_status efm_npy_write_floats(struct efm_buffer *out, const float *values,
                                                     const size_t *shape, size_t rank);
 

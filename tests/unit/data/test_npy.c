@@ -215,8 +215,12 @@ static void writes_what_it_reads(void **state)
         efm_buffer_release(&out);
     }
     struct efm_buffer out = new_buffer();
-    const size_t huge[2] = {SIZE_MAX, 2};
-    assert_int_equal(efm_npy_write_floats(&out, data, shapes[4], 5), EFM_E_ARGUMENT);
+    const size_t huge[2] = {SIZE_MAX, 2}, frames[6] = {1, 2, 1, 2, 3, 1};
+    assert_int_equal(efm_npy_write_floats(&out, data, frames, 5), EFM_OK);
+    assert_non_null(memmem(out.data, out.size, "(1, 2, 1, 2, 3), }", 18));
+    assert_memory_equal(out.data + out.size - sizeof data, data, sizeof data);
+    efm_buffer_release(&out);
+    assert_int_equal(efm_npy_write_floats(&out, data, frames, 6), EFM_E_ARGUMENT);
     assert_int_equal(efm_npy_write_floats(&out, data, huge, 2), EFM_E_ARGUMENT);
     assert_int_equal(out.size, 0);
     out.limit = 100;
