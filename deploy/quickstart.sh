@@ -12,7 +12,7 @@ home=.quickstart
 pid_file=$home/efmd.pid
 port_file=$home/port
 log=$home/efmd.log
-binary=build/efmd
+binary=build/server/efmd
 model=threes-to-twos
 picture=deploy/demo/unseen/3-00301.png
 result=$home/$model.png
@@ -68,7 +68,7 @@ if [[ ! -f build/build.ninja ]]; then
   meson setup build --buildtype=release -Dwerror=false -Dtests=disabled >/dev/null ||
     { cat build/meson-logs/meson-log.txt >&2 2>/dev/null || true; fail "meson setup failed"; }
 fi
-ninja -C build efmd
+ninja -C build server/efmd
 [[ -x $binary ]] || fail "there is no $binary"
 
 say "Start"

@@ -6,7 +6,7 @@ import re
 
 import sources
 
-EVERYWHERE = """strcpy strcat strncat sprintf vsprintf gets strtok atoi atol atoll atof alloca system popen
+EVERYWHERE = """strcpy strcat strncat sprintf vsprintf gets strtok atoi atol atoll alloca system popen
     tmpnam mktemp rand srand""".split()
 QUIET = """printf fprintf vprintf vfprintf dprintf puts fputs putchar perror exit _exit _Exit quick_exit abort
     signal sigaction""".split()

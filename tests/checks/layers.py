@@ -32,7 +32,7 @@ EXCLUSIVE = {
     "spng.h": ["core/image/"],
     "jpeglib.h": ["core/image/"],
     "webp/": ["core/image/"],
-    "zlib.h": ["core/data/"],
+    "zlib.h": ["core/data/", "core/image/"],
     "nettle/": ["core/base/"],
     "curl/": ["server/", "tests/"],
 }

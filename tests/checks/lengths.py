@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""A file is one noun: warns past 500 lines, refuses past 800; and no file that is kept is large."""
+"""A file is one noun: warns past 500 lines, refuses past 1000; and no file that is kept is large."""
 
 import os
 
 import sources
 
-WARN, REFUSE, BYTES = 500, 800, 1 << 20
+WARN, REFUSE, BYTES = 500, 1000, 4 << 20
 
 
 def main():

@@ -33,7 +33,7 @@ void test_sleep(double seconds)
 
 double test_patience(void)
 {
-    const char *text = getenv("EFM_TEST_PATIENCE");
+    const char *text = getenv("TEST_PATIENCE");
     double factor = text != NULL ? strtod(text, NULL) : 1;
     return factor >= 1 ? factor : 1;
 }
@@ -185,6 +185,12 @@ static void end(struct test_daemon *daemon)
 void test_daemon_restart(struct test_daemon *daemon, const char *const *arguments)
 {
     end(daemon);
+    launch(daemon, arguments);
+}
+
+void test_daemon_relaunch(struct test_daemon *daemon, const char *const *arguments)
+{
+    assert_int_equal(daemon->pid, 0);
     launch(daemon, arguments);
 }
 

@@ -32,6 +32,9 @@ void test_daemon_start(struct test_daemon *daemon, const char *const *arguments)
 /* Stops and starts again with the same state directory (and other arguments). */
 void test_daemon_restart(struct test_daemon *daemon, const char *const *arguments);
 
+/* Starts again after test_daemon_wait. */
+void test_daemon_relaunch(struct test_daemon *daemon, const char *const *arguments);
+
 /* Stops, checks the exit status, removes the folder. A daemon that does not run is fine. */
 void test_daemon_stop(struct test_daemon *daemon);
 

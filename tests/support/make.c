@@ -196,7 +196,7 @@ void test_read_picture(struct efm_image *image, const uint8_t *bytes, size_t siz
 struct efm_buffer test_data_file(const char *path)
 {
     char name[1024], block[4096];
-    const char *folder = getenv("EFM_TEST_DATA");
+    const char *folder = getenv("TEST_DATA");
     struct efm_buffer out = efm_buffer_limited(TEST_FILE_LIMIT);
     snprintf(name, sizeof name, "%s/%s", folder != NULL ? folder : "tests/data", path);
     FILE *file = fopen(name, "rb");
