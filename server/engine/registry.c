@@ -418,6 +418,9 @@ enum efm_status srv_registry_create(struct srv_registry **registry,
     made->metrics = metrics;
     made->log = log;
     made->max_memory = options->max_memory;
+    made->image_limits = options->image_limits;
+    if (made->image_limits.max_pixels == 0)
+        made->image_limits = efm_image_limits_default();
     made->lock_file = -1;
     pthread_mutex_init(&made->lock, NULL);
     bool models = init_shelf(&made->models, &MODELS, options->max_models);

@@ -25,7 +25,8 @@
 struct srv_registry_options {
     const char *state_dir; /* NULL: memory only */
     size_t max_models, max_datasets;
-    size_t max_memory; /* bytes of models and datasets together */
+    size_t max_memory;                    /* bytes of models and datasets together */
+    struct efm_image_limits image_limits; /* for datasets that are loaded at the start; zero: the defaults */
 };
 
 struct srv_registry;

@@ -191,6 +191,7 @@ static enum efm_status load_dataset(struct srv_registry *registry, const char *n
     if (status == EFM_OK) {
         struct efm_dataset_options options = efm_dataset_options_default();
         api_dataset_options(&request, &options);
+        options.image_limits = registry->image_limits;
         options.max_decoded_bytes = srv_registry_room(registry);
         status = efm_dataset_read(&dataset, bytes + content, size - content, &options, error);
     }

@@ -40,6 +40,7 @@ struct srv_registry {
     struct srv_metrics *metrics;
     struct srv_log *log;
     size_t max_memory;
+    struct efm_image_limits image_limits;
     int lock_file; /* -1 without a state directory */
     pthread_mutex_t lock;
     size_t used; /* bytes of all items, and of those about to be put */

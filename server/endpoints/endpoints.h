@@ -1,0 +1,14 @@
+/* endpoints.h - every endpoint of the daemon; one file each, listed in routes.c. */
+#ifndef SRV_ENDPOINTS_H
+#define SRV_ENDPOINTS_H
+
+#include "server/http/http.h"
+
+extern const struct srv_endpoint srv_post_transfer, srv_post_generate, srv_post_field, srv_post_trace;
+extern const struct srv_endpoint srv_put_dataset, srv_get_dataset, srv_delete_dataset, srv_list_datasets;
+extern const struct srv_endpoint srv_put_model, srv_get_model, srv_delete_model, srv_list_models;
+extern const struct srv_endpoint srv_get_model_weights;
+extern const struct srv_endpoint srv_get_livez, srv_get_readyz, srv_get_metrics, srv_get_openapi;
+extern const struct srv_endpoint srv_get_index;
+
+#endif

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/endpoints/answer.h"
+#include "server/endpoints/endpoints.h"
+#include "server/metrics.h"
+
+#include <stdio.h>
+
+static void handle(struct srv_service *service, struct srv_exchange *exchange)
+{
+    struct api_reply reply;
+    srv_answer_begin(&reply, 200);
+    snprintf(reply.content_type, sizeof(reply.content_type), "text/plain; version=0.0.4; charset=utf-8");
+    srv_metrics_render(service->metrics, &reply.body);
+    srv_answer_end(exchange, &reply);
+}
+
+const struct srv_endpoint srv_get_metrics = {
+    .methods = "GET",
+    .paths = {"/metrics"},
+    .handle = handle,
+    .takes = "",
+    .gives = "text/plain",
+    .help = "Counters, gauges and histograms in the Prometheus text format",
+};

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/config.h"
+#include "server/endpoints/answer.h"
+#include "server/endpoints/endpoints.h"
+#include "server/engine/scheduler.h"
+
+/* Takes no lock of the engine: a full queue or a long step must not look like a broken server. */
+static void handle(struct srv_service *service, struct srv_exchange *exchange)
+{
+    bool draining = srv_http_draining(service->http);
+    struct api_reply reply;
+    srv_answer_begin(&reply, draining ? 503 : 200);
+    efm_buffer_format(&reply.body,
+                      "{\"status\":\"%s\",\"checks\":{\"accepting\":%s,\"queue\":{\"requests\":%zu,"
+                      "\"capacity\":%llu}},\"version\":\"" EFMD_VERSION "\"}",
+                      draining ? "draining" : "ready", draining ? "false" : "true",
+                      srv_scheduler_load(service->scheduler), (unsigned long long)service->config->queue);
+    api_reply_header(&reply, "Cache-Control", "no-store");
+    srv_answer_end(exchange, &reply);
+}
+
+const struct srv_endpoint srv_get_readyz = {
+    .methods = "GET",
+    .paths = {"/readyz", "/health"},
+    .handle = handle,
+    .takes = "",
+    .gives = "application/json",
+    .help = "200 while new requests are taken, 503 while the server drains",
+};

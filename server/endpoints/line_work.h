@@ -1,0 +1,27 @@
+/* line_work.h - lines of a work, for the endpoints that have some: made in prepare, destroyed in complete.
+ * Threads: one at a time for a work. */
+#ifndef SRV_ENDPOINTS_LINE_WORK_H
+#define SRV_ENDPOINTS_LINE_WORK_H
+
+#include "api/message.h"
+#include "server/engine/scheduler.h"
+
+/* The CLOCK_MONOTONIC time `timeout` seconds from now. */
+double srv_lines_deadline(double timeout);
+
+/* The most numbers that a body of points can hold, JSON or NPY, and the memory that reading them and
+ * answering with as many takes: for admission, before the body is read. */
+size_t srv_points_numbers(const struct api_message *message);
+size_t srv_points_bytes(const struct api_message *message);
+
+/* Room for the starts of `count` lines, [count, dimension]; the caller's (efm_free). NULL with a problem. */
+float *srv_lines_starts(size_t count, size_t dimension, struct api_problem *problem);
+
+/* Makes work->line_count lines from `starts`, borrowed; line i has the random streams of image i. What was
+ * made stays in the work also on failure. */
+bool srv_lines_create(struct srv_work *work, const struct efm_flow_options *options, const float *starts,
+                      size_t dimension, struct api_problem *problem);
+
+void srv_lines_destroy(struct srv_work *work);
+
+#endif

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/endpoints/answer.h"
+#include "server/endpoints/endpoints.h"
+#include "server/engine/registry.h"
+
+struct listing {
+    struct efm_buffer *out;
+    size_t count;
+};
+
+static void list_one(void *context, const char *name, const struct efm_dataset *dataset, int64_t created)
+{
+    struct listing *listing = context;
+    api_list_item(listing->out, listing->count++);
+    api_dataset_render(name, dataset, created, listing->out);
+}
+
+static void handle(struct srv_service *service, struct srv_exchange *exchange)
+{
+    struct api_reply reply;
+    srv_answer_begin(&reply, 200);
+    struct listing listing = {.out = &reply.body};
+    api_list_begin(&reply.body);
+    srv_registry_each_dataset(service->registry, list_one, &listing);
+    api_list_end(&reply.body);
+    srv_answer_end(exchange, &reply);
+}
+
+const struct srv_endpoint srv_list_datasets = {
+    .methods = "GET",
+    .paths = {"/v1/datasets"},
+    .handle = handle,
+    .takes = "",
+    .gives = "application/json",
+    .help = "All datasets, sorted by name",
+};

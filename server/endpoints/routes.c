@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/endpoints/endpoints.h"
+
+const struct srv_endpoint *const srv_routes[] = {
+    &srv_post_transfer, &srv_post_generate,     &srv_list_models,    &srv_get_model,  &srv_put_model,
+    &srv_delete_model,  &srv_get_model_weights, &srv_post_field,     &srv_post_trace, &srv_list_datasets,
+    &srv_get_dataset,   &srv_put_dataset,       &srv_delete_dataset, &srv_get_livez,  &srv_get_readyz,
+    &srv_get_metrics,   &srv_get_openapi,       &srv_get_index,
+};
+const size_t srv_route_count = sizeof(srv_routes) / sizeof(srv_routes[0]);
