@@ -166,8 +166,13 @@ static enum efm_status read_header(const uint8_t *bytes, size_t size, struct api
         status = efm_error_set(error, EFM_E_FORMAT, "the contents are damaged");
         goto done;
     }
-    struct api_message message = {
-        .method = "PUT", .path = "", .query = query, .content_type = "", .accept = ""};
+    struct api_message message = {.method = "PUT",
+                                  .path = "",
+                                  .query = query,
+                                  .content_type = "",
+                                  .accept = "",
+                                  .body = bytes + *content,
+                                  .body_size = size - *content};
     if (!api_dataset_parse(request, &message, &problem))
         status = efm_error_set(error, EFM_E_FORMAT, "%.200s", problem.detail);
 done:
