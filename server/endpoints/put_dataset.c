@@ -57,9 +57,6 @@ static bool check(struct put_work *work, struct api_problem *problem)
         return api_problem_set(problem, API_P_INVALID_NAME, NULL,
                                "a name has 1 to 64 of the characters a-z A-Z 0-9 . _ - and begins with "
                                "neither . nor -");
-    if (message->body_size == 0)
-        return api_problem_set(problem, API_P_EMPTY_BODY, NULL,
-                               "a dataset is put as the body of the request");
     work->has_expected = srv_answer_expected(exchange, NULL, work->expected);
     return api_dataset_parse(&work->request, message, problem);
 }
