@@ -253,6 +253,18 @@ static void init_locks(struct srv_scheduler *scheduler)
     pthread_condattr_destroy(&attributes);
 }
 
+/* What must stay at nought has to be seen there, not be absent. */
+static void show_zeros(struct srv_scheduler *scheduler)
+{
+    struct srv_metrics *metrics = scheduler->metrics;
+    srv_metrics_set(metrics, SRV_M_QUEUE_CAPACITY, (double)scheduler->options.max_works, "");
+    srv_metrics_set(metrics, SRV_M_QUEUE_REQUESTS, 0, "");
+    srv_metrics_set(metrics, SRV_M_QUEUE_BYTES, 0, "");
+    srv_metrics_set(metrics, SRV_M_LINES, 0, "");
+    srv_metrics_add(metrics, SRV_M_LINES_CANCELLED, 0, "");
+    srv_metrics_add(metrics, SRV_M_LATE_EVALUATIONS, 0, "");
+}
+
 enum efm_status srv_scheduler_create(struct srv_scheduler **scheduler,
                                      const struct srv_scheduler_options *options, struct srv_metrics *metrics,
                                      struct srv_log *log, struct efm_error *error)
@@ -267,7 +279,7 @@ enum efm_status srv_scheduler_create(struct srv_scheduler **scheduler,
     made->metrics = metrics;
     made->log = log;
     init_locks(made);
-    srv_metrics_set(metrics, SRV_M_QUEUE_CAPACITY, (double)options->max_works, "");
+    show_zeros(made);
     enum efm_status status = start_workers(made, error);
     if (status == EFM_OK)
         status = start_helpers(made, error);
