@@ -152,7 +152,7 @@ static void bad_json(struct bad_requests *all)
         {"{\"model\":\"pictures\",\"image\":\"***\"}", 422, "invalid_parameter"},
         {"{\"model\":\"pictures\",\"image\":7}", 422, "invalid_parameter"},
         {"{\"model\":\"pictures\"}", 422, "missing_parameter"},
-        {"{\"model\":\"pictures\",\"images\":[]}", 422, "missing_parameter"},
+        {"{\"model\":\"pictures\",\"images\":[]}", 422, "invalid_parameter"},
         {"{\"model\":\"pictures\",\"vector\":[1,2]}", 422, "shape_mismatch"},
         {"{\"model\":\"plane\",\"vector\":[1,2,3]}", 422, "shape_mismatch"},
         {"{\"model\":\"plane\",\"vector\":[1,\"2\"]}", 422, "invalid_parameter"},
@@ -203,7 +203,8 @@ static void bad_forms(struct bad_requests *all)
     }
     struct bad_request *twice =
         add(all, "a form that names the model twice", "POST", PICTURES, 422, "duplicate_parameter");
-    twice->parts[0] = (struct test_part){"image", "a.png", NULL, "no matter", 9};
+    test_make_picture(&twice->body, 8, 3, 5, EFM_IMAGE_PNG);
+    twice->parts[0] = (struct test_part){"image", "a.png", NULL, twice->body.data, twice->body.size};
     twice->parts[1] = (struct test_part){"model", NULL, NULL, "pictures", 8};
     twice->request.parts = twice->parts;
     twice->request.part_count = 2;
@@ -241,7 +242,7 @@ static void bad_npy(struct bad_requests *all)
             "shape_mismatch");
     add_npy(all, "NPY with one channel", PICTURES, "<f4", (size_t[]){1, 8, 8, 1}, 4, zeros, 422,
             "shape_mismatch");
-    add_npy(all, "NPY without rows", PLANE, "<f4", (size_t[]){0, 2}, 2, zeros, 422, "missing_parameter");
+    add_npy(all, "NPY without rows", PLANE, "<f4", (size_t[]){0, 2}, 2, zeros, 422, "shape_mismatch");
     struct bad_request *cut = add(all, "a truncated NPY", "POST", PLANE, 400, "malformed_request");
     test_make_npy(&cut->body, "<f4", (size_t[]){2, 2}, 2, (float[]){1, 2, 3, 4});
     seal(cut);
@@ -314,7 +315,7 @@ static void bad_resources(struct bad_requests *all)
         add(all, "a dataset with a bad name", "PUT", "/v1/datasets/.bad", 422, "invalid_name");
     efm_buffer_append_string(&one->body, "{\"toy\":\"gaussian\"}");
     seal(one);
-    one = add(all, "a toy of astronomic size", "PUT", "/v1/datasets/bad", 422, "invalid_dataset");
+    one = add(all, "a toy of astronomic size", "PUT", "/v1/datasets/bad", 413, "body_too_large");
     efm_buffer_append_string(&one->body, "{\"toy\":\"gaussian\",\"count\":1000000000,\"dimension\":1000000}");
     seal(one);
     one = add(all, "an unknown recipe", "PUT", WEIGHTS, 422, "unknown_parameter");
