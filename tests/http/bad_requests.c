@@ -243,11 +243,12 @@ static void bad_npy(struct bad_requests *all)
     add_npy(all, "NPY with one channel", PICTURES, "<f4", (size_t[]){1, 8, 8, 1}, 4, zeros, 422,
             "shape_mismatch");
     add_npy(all, "NPY without rows", PLANE, "<f4", (size_t[]){0, 2}, 2, zeros, 422, "shape_mismatch");
-    struct bad_request *cut = add(all, "a truncated NPY", "POST", PLANE, 400, "malformed_request");
+    struct bad_request *cut = add(all, "a truncated NPY", "POST", PLANE, 415, "unsupported_media_type");
     test_make_npy(&cut->body, "<f4", (size_t[]){2, 2}, 2, (float[]){1, 2, 3, 4});
     seal(cut);
     cut->request.size -= 3;
-    struct bad_request *huge = add(all, "NPY that claims too much", "POST", PLANE, 400, "malformed_request");
+    struct bad_request *huge =
+        add(all, "NPY that claims too much", "POST", PLANE, 415, "unsupported_media_type");
     static const char header[] = "\x93NUMPY\x01\0\x76\0{'descr': '<f4', 'fortran_order': False, "
                                  "'shape': (4611686018427387904, 4), }";
     efm_buffer_append(&huge->body, header, sizeof header - 1);

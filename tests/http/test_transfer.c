@@ -443,8 +443,10 @@ static void solvers_and_variables(void **state)
         struct test_request request = transfer(path);
         test_send(&server, &request, &reply);
         test_expect(&reply, 200, "image/png");
-        if (i < 2 || i > 2) // fixed steps: the number of evaluations is known
-            assert_string_equal(test_reply_header(&reply, "Efm-Steps", steps, sizeof steps), "20");
+        // fixed steps: 20 evaluations on the way, and one where the line starts
+        long evaluations = strtol(test_reply_header(&reply, "Efm-Steps", steps, sizeof steps), NULL, 10);
+        if (i != 2)
+            assert_in_range(evaluations, 20, 21);
         test_reply_release(&reply);
     }
 }
