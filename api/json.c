@@ -172,7 +172,8 @@ json_t *api_json_parse(const uint8_t *bytes, size_t size, struct api_problem *pr
     json_t *value = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &error);
     if (value != NULL)
         return value;
-    if (json_error_code(&error) == json_error_out_of_memory)
+    /* jansson has no words for most allocations that fail */
+    if (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory)
         api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory to read the JSON");
     else
         api_problem_set(problem, API_P_MALFORMED_JSON, NULL, "line %d, column %d: %.120s", error.line,

@@ -17,17 +17,18 @@ static bool adapts(enum efm_solver solver)
     return solver == EFM_SOLVER_RK45 || solver == EFM_SOLVER_ARC_LENGTH;
 }
 
-/* steps and tolerance each belong to one kind of solver; given alone they choose one of that kind. */
+/* steps, tolerance and variable each belong to some solvers; given alone they choose one of those. */
 static enum efm_solver choose_solver(const struct api_line_choice *choice, const struct efm_flow_options *own)
 {
     if (choice->has_solver)
         return (enum efm_solver)choice->solver;
-    bool turns = own->map == EFM_MAP_STOCHASTIC;
-    if (choice->has_steps && !choice->has_tolerance && adapts(own->solver) && !turns)
-        return EFM_SOLVER_HEUN;
-    if (choice->has_tolerance && !choice->has_steps && !adapts(own->solver))
-        return EFM_SOLVER_RK45;
-    return own->solver;
+    if (own->map == EFM_MAP_STOCHASTIC)
+        return own->solver;
+    if (choice->has_steps && !choice->has_tolerance)
+        return adapts(own->solver) ? EFM_SOLVER_HEUN : own->solver;
+    if (choice->has_tolerance && !adapts(own->solver))
+        return choice->has_steps ? own->solver : EFM_SOLVER_RK45;
+    return choice->has_variable && own->solver == EFM_SOLVER_ARC_LENGTH ? EFM_SOLVER_RK45 : own->solver;
 }
 
 static bool no_effect(struct api_problem *problem, const char *pointer, enum efm_solver solver,

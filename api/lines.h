@@ -29,7 +29,7 @@ extern const char *const api_variable_words[];
          API_WORD,                                                                                           \
          offsetof(type, solver),                                                                             \
          .words = api_solver_words,                                                                          \
-         .fallback = "the model's own, or what steps or tolerance ask for",                                  \
+         .fallback = "the model's own, or one that steps, tolerance or variable apply to",                   \
          .help = "How a line is followed: euler and heun in fixed steps, rk45 and arc_length with error "    \
                  "control"},                                                                                 \
         {"variable",                                                                                         \

@@ -6,7 +6,6 @@
 #include "core/base/memory.h"
 #include "core/data/npy.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,7 +120,7 @@ static void line_json(const struct api_points *request, const struct efm_line *l
     efm_buffer_append_string(out, "]}");
 }
 
-/* [n, k, D + 1]; NaN where a dropped line recorded no point. */
+/* [n, k, D + 1] */
 static void trace_npy(const struct api_points *request, struct efm_line *const *lines, struct efm_buffer *out)
 {
     size_t dimension = request->dimension, width = dimension + 1;
@@ -129,8 +128,6 @@ static void trace_npy(const struct api_points *request, struct efm_line *const *
     float *rows = allocate_rows(out, request->count * request->points, width);
     if (rows == NULL)
         return;
-    for (size_t i = 0; i < request->count * request->points * width; i++)
-        rows[i] = NAN;
     for (size_t i = 0; i < request->count; i++) {
         const float *x;
         const double *z;

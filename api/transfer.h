@@ -82,7 +82,8 @@ struct api_plan {
 /* Checks the request against the model: combination of solver and map, vector lengths and finiteness, image
  * headers (limits, kind, at least 2x2), counts; a vector model answers in JSON or NPY only. `fresh_seed` is
  * used when none is given. steps without solver asks for fixed steps (heun where the model would adapt them),
- * tolerance without solver for rk45; what would have no effect is refused. */
+ * tolerance without solver for error control (rk45 where it would not), variable for a solver that has one
+ * (rk45 instead of arc_length); what would have no effect is refused. */
 bool api_transfer_plan(const struct api_transfer *request, const struct efm_model *model, uint64_t fresh_seed,
                        struct api_plan *plan, struct api_problem *problem);
 

@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static const uint8_t WHITE[3] = {255, 255, 255};
 
@@ -69,22 +68,19 @@ static bool no_memory(struct api_problem *problem)
     return api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory to draw the answer");
 }
 
-/* The pictures of one line: its result, or its frames; white where a dropped line recorded none. */
+/* The pictures of one line: its result, or its frames. */
 static bool draw_line(struct efm_image *images, const struct efm_line *line, const struct efm_shape *shape,
                       const struct api_plan *plan)
 {
     const float *x = efm_line_position(line);
     const double *z;
-    size_t recorded = 1;
+    size_t count;
     if (plan->options.frames > 0)
-        efm_line_frames(line, &x, &z, &recorded);
+        efm_line_frames(line, &x, &z, &count); /* all of them: the line has ended */
     for (size_t i = 0; i < api_plan_frames(plan); i++) {
         if (efm_image_create(&images[i], shape->width, shape->height, shape->channels, NULL) != EFM_OK)
             return false;
-        if (i < recorded)
-            efm_image_from_floats(&images[i], x + i * plan->dimension);
-        else
-            memset(images[i].pixels, 255, plan->dimension);
+        efm_image_from_floats(&images[i], x + i * plan->dimension);
     }
     return true;
 }

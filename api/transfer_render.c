@@ -6,7 +6,6 @@
 #include "core/base/memory.h"
 #include "core/data/npy.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,19 +93,15 @@ static bool append_json(const struct api_transfer *request, const struct efm_mod
 
 /* ---- NPY ---- */
 
-/* The result of a line, or its frames; NaN where a dropped line recorded none. */
+/* The result of a line, or its frames. */
 static void copy_line(const struct efm_line *line, const struct api_plan *plan, float *out)
 {
-    size_t dimension = plan->dimension, recorded = 1, frames = api_plan_frames(plan);
     const float *x = efm_line_position(line);
     const double *z;
+    size_t count;
     if (plan->options.frames > 0)
-        efm_line_frames(line, &x, &z, &recorded);
-    if (recorded > frames)
-        recorded = frames;
-    memcpy(out, x, recorded * dimension * sizeof *out);
-    for (size_t i = recorded * dimension; i < frames * dimension; i++)
-        out[i] = NAN;
+        efm_line_frames(line, &x, &z, &count); /* all of them: the line has ended */
+    memcpy(out, x, api_plan_frames(plan) * plan->dimension * sizeof *out);
 }
 
 static bool append_npy(const struct efm_model *model, const struct api_plan *plan,
