@@ -69,18 +69,20 @@ void srv_work_end(struct srv_scheduler *scheduler, struct srv_work *work, double
 void srv_work_withdraw(struct srv_scheduler *scheduler, struct srv_work *work, double now)
 {
     bool cancelled = work->cancelled != NULL && atomic_load(work->cancelled);
-    const char *reason = "client_gone";
+    const char *reason = NULL;
     if (scheduler->stopping || (cancelled && scheduler->draining)) {
         reason = "shutdown";
         api_problem_set(&work->problem, API_P_DRAINING, NULL, "the server stopped before this was done");
     } else if (cancelled) {
+        /* counted by the HTTP server, which sees clients go at every station */
         api_problem_set(&work->problem, API_P_DRAINING, NULL, "the request was withdrawn");
     } else {
         reason = "deadline";
         api_problem_set(&work->problem, API_P_DEADLINE, NULL,
                         "the request was not done within its %.6g seconds", work->deadline - work->submitted);
     }
-    srv_metrics_add(scheduler->metrics, SRV_M_CANCELLED, 1, "reason=\"%s\"", reason);
+    if (reason != NULL)
+        srv_metrics_add(scheduler->metrics, SRV_M_CANCELLED, 1, "reason=\"%s\"", reason);
     srv_work_end(scheduler, work, now);
 }
 

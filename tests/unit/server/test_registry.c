@@ -432,13 +432,18 @@ struct seen {
     char names[100];
 };
 
+static void append_name(struct seen *seen, const char *name)
+{
+    size_t used = strlen(seen->names);
+    snprintf(seen->names + used, sizeof seen->names - used, "%s ", name);
+}
+
 static void see_model(void *context, const char *name, const struct efm_model *model, int64_t created)
 {
     struct seen *seen = context;
     assert_non_null(model);
     assert_true(created > 0);
-    strncat(seen->names, name, sizeof seen->names - strlen(seen->names) - 1);
-    strncat(seen->names, " ", sizeof seen->names - strlen(seen->names) - 1);
+    append_name(seen, name);
     struct api_problem problem = {0};
     if (strcmp(name, "b") == 0) /* the registry may change meanwhile */
         assert_true(srv_registry_delete_model(seen->f->registry, "b", &problem));
@@ -449,7 +454,7 @@ static void see_dataset(void *context, const char *name, const struct efm_datase
     struct seen *seen = context;
     assert_non_null(dataset);
     assert_true(created > 0);
-    strncat(seen->names, name, sizeof seen->names - strlen(seen->names) - 1);
+    append_name(seen, name);
 }
 
 static void test_each_is_sorted(void **state)
@@ -467,7 +472,7 @@ static void test_each_is_sorted(void **state)
     assert_int_equal(put_dataset(f, "x"), API_P_NONE);
     seen.names[0] = '\0';
     srv_registry_each_dataset(f->registry, see_dataset, &seen);
-    assert_string_equal(seen.names, "xy");
+    assert_string_equal(seen.names, "x y ");
 }
 
 static void test_metrics_follow(void **state)
