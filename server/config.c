@@ -396,7 +396,7 @@ static void render_value(const struct srv_config *config, const struct option *o
             whole /= 1024;
             steps++;
         }
-        efm_buffer_format(out, "%llu%.1s", (unsigned long long)whole, steps == 0 ? "" : "KMG" + steps - 1);
+        efm_buffer_format(out, "%llu%.1s", (unsigned long long)whole, steps == 0 ? "" : &"KMG"[steps - 1]);
     }
 }
 
