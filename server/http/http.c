@@ -246,7 +246,7 @@ enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_op
         return status;
     }
     double tick = options->body_timeout / 8;
-    tick = tick < 0.01 ? 0.01 : tick > 1 ? 1 : tick;
+    tick = tick < 0.01 ? 0.01 : tick > 0.25 ? 0.25 : tick;
     status = srv_watcher_create(&made->watcher, tick, srv_request_late, error);
     // Before the first request can come.
     *http = made;

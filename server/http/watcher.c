@@ -22,7 +22,9 @@ struct srv_watch {
     void *context;          /* for `late` */
     bool expired;           /* the deadline passed, the socket is shut down */
     atomic_bool *cancelled; /* not NULL while followed */
+    bool ended;             /* the client sends no more; seen while not followed */
     bool gone;              /* the client hung up while followed */
+    bool dropped;
 };
 
 struct srv_watcher {
@@ -37,7 +39,14 @@ struct srv_watcher {
     bool cancelling, stopping;
 };
 
-/* Frees what was dropped before the events of the next wait are fetched. */
+/* libmicrohttpd waits for edges, and misses an end that came along with data. This makes another edge and
+ * takes nothing away: after its end the client sends no more. */
+static void point_at_end(const struct srv_watch *watch)
+{
+    shutdown(watch->socket, SHUT_RD);
+}
+
+/* What may be freed before the events of the next wait are fetched. */
 static struct srv_watch *take_dropped(struct srv_watcher *watcher)
 {
     struct srv_watch *dropped = watcher->dropped;
@@ -54,9 +63,11 @@ static void free_list(struct srv_watch *watch)
     }
 }
 
-static void end_late_ones(struct srv_watcher *watcher, double now)
+static void look_at_all(struct srv_watcher *watcher, double now)
 {
     for (struct srv_watch *watch = watcher->first; watch != NULL; watch = watch->next) {
+        if (watch->ended && watch->cancelled == NULL)
+            point_at_end(watch); // again: the first time may have been too early
         if (watch->deadline > now)
             continue;
         watch->deadline = INFINITY;
@@ -73,10 +84,15 @@ static void handle_events(const struct epoll_event *events, int count)
 {
     for (int i = 0; i < count; i++) {
         struct srv_watch *watch = events[i].data.ptr;
-        if (watch == NULL || watch->cancelled == NULL) // the eventfd, or answered in the meantime
+        if (watch == NULL || watch->dropped) // the eventfd, or closed in the meantime
             continue;
-        watch->gone = true;
-        atomic_store(watch->cancelled, true);
+        if (watch->cancelled != NULL) {
+            watch->gone = true;
+            atomic_store(watch->cancelled, true);
+        } else {
+            watch->ended = true;
+            point_at_end(watch);
+        }
     }
 }
 
@@ -98,7 +114,7 @@ static void *run(void *argument)
         pthread_mutex_lock(&watcher->mutex);
         handle_events(events, count);
         if (now >= look) {
-            end_late_ones(watcher, now);
+            look_at_all(watcher, now);
             look = now + watcher->tick;
         }
         stopping = watcher->stopping;
@@ -164,6 +180,14 @@ void srv_watcher_destroy(struct srv_watcher *watcher)
     release(watcher);
 }
 
+/* One report of the end of what the client sends, or of a reset; data that waits is none. */
+static void look_for_end(struct srv_watcher *watcher, struct srv_watch *watch, int operation)
+{
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = watch};
+    int refused = epoll_ctl(watcher->poll, operation, watch->socket, &event);
+    (void)refused;
+}
+
 struct srv_watch *srv_watcher_add(struct srv_watcher *watcher, int socket, double deadline)
 {
     struct srv_watch *watch = efm_allocate_array(1, sizeof *watch);
@@ -172,6 +196,8 @@ struct srv_watch *srv_watcher_add(struct srv_watcher *watcher, int socket, doubl
     watch->socket = socket;
     watch->deadline = deadline;
     pthread_mutex_lock(&watcher->mutex);
+    // When the kernel refuses, a hang-up is noticed late: no reason to refuse the connection.
+    look_for_end(watcher, watch, EPOLL_CTL_ADD);
     watch->next = watcher->first;
     if (watcher->first != NULL)
         watcher->first->previous = watch;
@@ -189,6 +215,8 @@ void srv_watcher_drop(struct srv_watcher *watcher, struct srv_watch *watch)
         watcher->first = watch->next;
     if (watch->next != NULL)
         watch->next->previous = watch->previous;
+    look_for_end(watcher, watch, EPOLL_CTL_DEL);
+    watch->dropped = true;
     watch->previous = NULL;
     watch->next = watcher->dropped;
     watcher->dropped = watch;
@@ -217,15 +245,12 @@ bool srv_watcher_disarm(struct srv_watcher *watcher, struct srv_watch *watch)
 
 void srv_watcher_follow(struct srv_watcher *watcher, struct srv_watch *watch, atomic_bool *cancelled)
 {
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = watch};
     pthread_mutex_lock(&watcher->mutex);
     watch->cancelled = cancelled;
     watch->gone = false;
     if (watcher->cancelling)
         atomic_store(cancelled, true);
-    // When the kernel refuses, a hang-up is noticed only with the answer: no reason to refuse the request.
-    int refused = epoll_ctl(watcher->poll, EPOLL_CTL_ADD, watch->socket, &event);
-    (void)refused;
+    look_for_end(watcher, watch, EPOLL_CTL_MOD); // again, should the end have been seen before
     pthread_mutex_unlock(&watcher->mutex);
 }
 
@@ -234,8 +259,6 @@ bool srv_watcher_unfollow(struct srv_watcher *watcher, struct srv_watch *watch)
     pthread_mutex_lock(&watcher->mutex);
     watch->cancelled = NULL;
     const bool gone = watch->gone;
-    int refused = epoll_ctl(watcher->poll, EPOLL_CTL_DEL, watch->socket, NULL);
-    (void)refused; // it was not there
     pthread_mutex_unlock(&watcher->mutex);
     return gone;
 }
