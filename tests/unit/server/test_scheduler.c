@@ -28,6 +28,8 @@ enum efm_status __real_efm_flow_create(struct efm_flow **flow, const struct efm_
                                        struct efm_team *team, struct efm_error *error);
 enum efm_status __wrap_efm_flow_create(struct efm_flow **flow, const struct efm_field *field, size_t capacity,
                                        struct efm_team *team, struct efm_error *error);
+void *__real_efm_allocate_array(size_t count, size_t size);
+void *__wrap_efm_allocate_array(size_t count, size_t size);
 void __real_efm_flow_destroy(struct efm_flow *flow);
 void __wrap_efm_flow_destroy(struct efm_flow *flow);
 
@@ -56,6 +58,16 @@ enum efm_status __wrap_efm_flow_create(struct efm_flow **flow, const struct efm_
         return efm_error_set(error, EFM_E_MEMORY, "no memory for a flow");
     atomic_fetch_add(&flows_made, 1);
     return __real_efm_flow_create(flow, field, capacity, team, error);
+}
+
+/* Fails once when the countdown reaches 0; it is armed at the end of prepare. */
+static atomic_int allocation_countdown;
+
+void *__wrap_efm_allocate_array(size_t count, size_t size)
+{
+    if (atomic_load(&allocation_countdown) > 0 && atomic_fetch_sub(&allocation_countdown, 1) == 1)
+        return NULL;
+    return __real_efm_allocate_array(count, size);
 }
 
 void __wrap_efm_flow_destroy(struct efm_flow *flow)
@@ -88,6 +100,7 @@ struct job {
     uint64_t image;      /* of the first line */
     atomic_size_t *gate; /* prepare waits until it is > 0; NULL: none */
     bool prepare_fails;
+    int failing_allocation; /* after prepare, counted from 1; 0: none */
     atomic_bool cancel;
     size_t slices_wanted;
     atomic_size_t slices_done, prepared, completed;
@@ -131,6 +144,7 @@ static bool prepare(struct srv_work *work, struct api_problem *problem)
         if (job == hook_job && i < 10)
             hook_lines[i] = work->lines[i];
     }
+    atomic_store(&allocation_countdown, job->failing_allocation);
     return true;
 }
 
@@ -681,6 +695,29 @@ static void test_prepare_fails(void **state)
     drop(job);
 }
 
+/* The list of waiting lines, then the group of the model. */
+static void test_allocations_fail(void **state)
+{
+    struct fixture *f = *state;
+    struct srv_scheduler_options options = plain_options();
+    start(f, &options);
+    for (int failing = 1; failing <= 2; failing++) {
+        struct job *job = make_job(f, 0, 3, 5);
+        job->failing_allocation = failing;
+        submit(f, job);
+        await(job);
+        assert_int_equal(job->code, API_P_NO_MEMORY);
+        assert_int_equal(job->evaluations[0], 0);
+        drop(job);
+    }
+    assert_int_equal((int)metric(f, "efm_lines_in_flight"), 0);
+    struct job *good = make_job(f, 0, 3, 5);
+    submit(f, good);
+    await(good);
+    assert_int_equal(good->code, API_P_NONE);
+    drop(good);
+}
+
 static void test_workspace_fails(void **state)
 {
     struct fixture *f = *state;
@@ -822,6 +859,7 @@ int main(void)
         TEST(test_models_take_turns),
         TEST(test_destroy_with_work_pending),
         TEST(test_prepare_fails),
+        TEST(test_allocations_fail),
         TEST(test_workspace_fails),
         TEST(test_slices_share_the_workers),
         TEST(test_heavy_work_leaves_a_helper),
