@@ -79,7 +79,8 @@ void srv_work_withdraw(struct srv_scheduler *scheduler, struct srv_work *work, d
     } else {
         reason = "deadline";
         api_problem_set(&work->problem, API_P_DEADLINE, NULL,
-                        "the request was not done within its %.6g seconds", work->deadline - work->submitted);
+                        "the request was not done within its %.6g seconds",
+                        round(1000 * (work->deadline - work->submitted)) / 1000);
     }
     if (reason != NULL)
         srv_metrics_add(scheduler->metrics, SRV_M_CANCELLED, 1, "reason=\"%s\"", reason);
