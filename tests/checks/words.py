@@ -13,7 +13,7 @@ WORDS = [
     (r"(?<![\w.$}-])/hom[e]/\w", "a path of one machine"),
     (r"\bpyp[i]\.org|\bpythonhoste[d]\.org|\bnpmj[s]\.(org|com)|\bcrate[s]\.io|\bdeb\.debia[n]\.org"
      r"|\bdocke[r]\.io|\bgh[c]r\.io|\bqua[y]\.io|\bproxy\.golan[g]\.org", "a package registry"),
-    (r"\bTOD[O]\b|\bFIXM[E]\b|\bX{2}X\b", "a note to oneself"),
+    (r"\bTOD[O]\b|\bFIXM[E]\b", "a note to oneself"),
 ]
 BINARY = (".tar", ".png", ".jpg", ".jpeg", ".webp", ".gz", ".npy", ".npz", ".idx", ".safetensors", ".zip", ".bin")
 
