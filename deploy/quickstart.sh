@@ -25,9 +25,12 @@ fail() {
 }
 # Shows a command as it could be typed, then runs it.
 show() {
-  printf '$'
-  printf ' %q' "$@"
-  printf '\n'
+  local word line='$'
+  for word in "$@"; do
+    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
+    line+=" $word"
+  done
+  printf '%s\n' "$line"
   "$@"
 }
 
@@ -68,7 +71,8 @@ if [[ ! -f build/build.ninja ]]; then
   meson setup build --buildtype=release -Dwerror=false -Dtests=disabled >/dev/null ||
     { cat build/meson-logs/meson-log.txt >&2 2>/dev/null || true; fail "meson setup failed"; }
 fi
-ninja -C build server/efmd
+echo "This takes about half a minute the first time."
+ninja -C build --quiet server/efmd || fail "the build failed"
 [[ -x $binary ]] || fail "there is no $binary"
 
 say "Start"
