@@ -42,12 +42,13 @@ static void assert_refused(enum efm_status status, const char *word)
 }
 
 /* A file in a fresh folder. */
-static char folder[64], path[128];
+static char folder[96], path[128];
 
 static int make_folder(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/efmd-config-XXXXXX");
+    const char *place = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%.60s/efmd-config-XXXXXX", place != NULL ? place : P_tmpdir);
     return mkdtemp(folder) == NULL ? -1 : 0;
 }
 
