@@ -110,12 +110,12 @@ if [[ $quick == yes ]]; then
   configuration gcc gcc "--suite unit --suite http" --buildtype=release
 else
   configuration gcc gcc "" --buildtype=release
-  configuration clang clang "--suite unit --suite fuzz" --buildtype=debugoptimized
-  configuration asan gcc "-t 4 --suite unit --suite http --suite fuzz" \
+  configuration clang clang "--no-suite checks" --buildtype=debugoptimized
+  configuration asan gcc "-t 4 --no-suite checks" \
     --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
   # The thread sanitizer wants its memory at fixed places.
   ! command -v setarch >/dev/null || launcher=(setarch -R)
-  configuration tsan clang "-t 6 --suite unit --suite http" \
+  configuration tsan clang "-t 6 --no-suite checks" \
     --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
 fi
 
