@@ -150,16 +150,34 @@ static void path_parameters(struct efm_buffer *out, const char *path)
 
 /* ---- bodies ---- */
 
-/* Every parameter may also be a member of a JSON body or a field of a form. */
-static void properties(struct efm_buffer *out, const struct api_parameter_table *table, bool file)
+#define NUMBERS "{\"type\":\"array\",\"items\":{\"type\":\"number\"}}"
+#define ROWS "{\"type\":\"array\",\"minItems\":1,\"items\":" NUMBERS "}"
+#define BASE64 "{\"type\":\"string\",\"description\":\"An image in base64, or a data: address\"}"
+
+/* The members of a JSON body that are no parameters, by the end of the path. */
+static const struct {
+    const char *path, *members;
+} INPUTS[] = {
+    {"/transfer", "\"image\":" BASE64 ",\"images\":{\"type\":\"array\",\"minItems\":1,\"items\":" BASE64 "},"
+                  "\"vector\":" NUMBERS ",\"vectors\":" ROWS},
+    {"/field", "\"points\":" ROWS},
+    {"/trace", "\"starts\":" ROWS},
+};
+
+static const char *json_inputs(const char *path)
 {
-    bool first = true;
+    for (size_t i = 0; i < sizeof INPUTS / sizeof INPUTS[0]; i++)
+        if (ends_with(path, INPUTS[i].path))
+            return INPUTS[i].members;
+    return "";
+}
+
+/* An object of `members` and of all parameters, each of which may also come in a JSON body or a form. */
+static void properties(struct efm_buffer *out, const struct api_parameter_table *table, const char *members)
+{
+    bool first = members[0] == '\0';
     text(out, "{\"type\":\"object\",\"properties\":{");
-    if (file) {
-        text(out, "\"image\":{\"type\":\"string\",\"format\":\"binary\","
-                  "\"description\":\"A file; may be repeated.\"}");
-        first = false;
-    }
+    text(out, members);
     for (size_t i = 0; table != NULL && i < table->count; i++) {
         text(out, first ? "" : ",");
         api_json_string(out, table->items[i].name);
@@ -170,14 +188,22 @@ static void properties(struct efm_buffer *out, const struct api_parameter_table 
     text(out, "}}");
 }
 
-static void media(struct efm_buffer *out, const char *type, const struct api_parameter_table *table)
+/* `operation` is NULL for an answer. */
+static void media(struct efm_buffer *out, const char *type, const struct api_operation_document *operation)
 {
+    /* the JSON of a dataset is the dataset */
+    bool takes_parameters = operation != NULL && strstr(operation->path, "/datasets") == NULL;
+    const struct api_parameter_table *table = takes_parameters ? operation->parameters : NULL;
     api_json_string(out, type);
     text(out, ":{\"schema\":");
     if (strcmp(type, "multipart/form-data") == 0)
-        properties(out, table, true);
+        properties(out, table,
+                   operation != NULL && ends_with(operation->path, "/transfer")
+                       ? "\"image\":{\"type\":\"string\",\"format\":\"binary\",\"description\":\"A file; may "
+                         "be repeated\"}"
+                       : "");
     else if (strcmp(type, "application/json") == 0)
-        properties(out, table, false);
+        properties(out, table, operation != NULL ? json_inputs(operation->path) : "");
     else if (strncmp(type, "text/", 5) == 0)
         text(out, "{\"type\":\"string\"}");
     else
@@ -185,14 +211,14 @@ static void media(struct efm_buffer *out, const char *type, const struct api_par
     text(out, "}");
 }
 
-static void content(struct efm_buffer *out, const char *types, const struct api_parameter_table *table)
+static void content(struct efm_buffer *out, const char *types, const struct api_operation_document *operation)
 {
     char type[64];
     bool first = true;
     text(out, "\"content\":{");
     while (next_word(&types, type, sizeof type)) {
         text(out, first ? "" : ",");
-        media(out, type, table);
+        media(out, type, operation);
         first = false;
     }
     text(out, "}");
@@ -211,7 +237,7 @@ static void request_body(struct efm_buffer *out, const struct api_operation_docu
     /* parameters alone make a whole request to generate */
     text(out, ends_with(operation->path, "/generate") ? ",\"requestBody\":{\"required\":false,"
                                                       : ",\"requestBody\":{\"required\":true,");
-    content(out, operation->takes, operation->parameters);
+    content(out, operation->takes, operation);
     text(out, "}");
 }
 

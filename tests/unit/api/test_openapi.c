@@ -119,7 +119,10 @@ static void bodies_and_answers(void **state)
     json_t *transfer = AT(paths, "/v1/transfer", "put");
     AT(transfer, "requestBody", "content", "image/png", "schema");
     AT(transfer, "requestBody", "content", "application/json", "schema", "properties", "steps");
+    AT(transfer, "requestBody", "content", "application/json", "schema", "properties", "vectors");
     AT(transfer, "requestBody", "content", "multipart/form-data", "schema", "properties", "image");
+    json_t *trace = AT(paths, "/v1/models/{name}/trace", "post");
+    AT(trace, "requestBody", "content", "application/json", "schema", "properties", "starts");
     assert_true(json_is_true(AT(transfer, "requestBody", "required")));
     AT(transfer, "responses", "200", "content", "image/png");
     assert_null(json_object_get(json_object_get(transfer, "responses"), "201"));
