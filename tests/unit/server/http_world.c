@@ -145,18 +145,20 @@ static void endpoint_headers(struct srv_service *given, struct srv_exchange *exc
 
 static const struct srv_endpoint hello = {"GET", {"/hello", "/", NULL}, endpoint_hello, .gives = ""};
 static const struct srv_endpoint livez = {"GET", {"/livez"}, endpoint_hello};
-static const struct srv_endpoint echo = {"POST PUT", {"/echo"}, endpoint_echo, SIZE_MAX};
+static const struct srv_endpoint echo = {"POST PUT", {"/echo"}, endpoint_echo, SRV_BODY_UPLOAD};
 static const struct srv_endpoint small = {"POST", {"/small"}, endpoint_echo, SMALL_BODY};
+static const struct srv_endpoint image = {"POST", {"/image"}, endpoint_echo, SRV_BODY_IMAGES};
 static const struct srv_endpoint bodyless = {"DELETE", {"/things/{name}"}, endpoint_echo};
-static const struct srv_endpoint thing = {"PUT", {"/things/{name}"}, endpoint_echo, SIZE_MAX};
-static const struct srv_endpoint later = {"GET POST", {"/later"}, endpoint_later, SIZE_MAX};
+static const struct srv_endpoint thing = {"PUT", {"/things/{name}"}, endpoint_echo, SRV_BODY_UPLOAD};
+static const struct srv_endpoint later = {"GET POST", {"/later"}, endpoint_later, SRV_BODY_UPLOAD};
 static const struct srv_endpoint waits = {"GET", {"/wait"}, endpoint_wait};
 static const struct srv_endpoint both = {"GET", {"/both"}, endpoint_both};
 static const struct srv_endpoint forgets = {"GET", {"/forgets"}, endpoint_forgets};
 static const struct srv_endpoint overflows = {"GET", {"/overflows"}, endpoint_overflows};
 static const struct srv_endpoint headers = {"GET", {"/headers"}, endpoint_headers};
-static const struct srv_endpoint *const routes[] = {&hello, &livez, &echo, &small,   &bodyless,  &thing,
-                                                    &later, &waits, &both, &forgets, &overflows, &headers};
+static const struct srv_endpoint *const routes[] = {&image,    &hello,     &livez,  &echo,  &small,
+                                                    &bodyless, &thing,     &later,  &waits, &both,
+                                                    &forgets,  &overflows, &headers};
 
 /* ---- the server under test ---- */
 
@@ -165,6 +167,7 @@ const struct srv_http_options world_usual = {
     .route_count = sizeof routes / sizeof routes[0],
     .address = "127.0.0.1",
     .max_body = MAX_BODY,
+    .max_image_body = 2 * SMALL_BODY,
     .connection_limit = 1000,
     .idle_timeout = 30,
     .body_timeout = 20,

@@ -164,6 +164,26 @@ static void a_short_refused_body_leaves_the_connection_open(void **state)
     close(peer);
 }
 
+static void every_endpoint_has_its_own_limit(void **state)
+{
+    static const struct {
+        const char *path;
+        size_t limit;
+    } cases[] = {{"/small", SMALL_BODY}, {"/image", 2 * SMALL_BODY}, {"/echo", MAX_BODY}};
+    static char body[MAX_BODY + 1];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct peer_answer answer;
+        peer_ask(world.port, "POST", cases[i].path, "", body, cases[i].limit, &answer);
+        assert_int_equal(answer.status, 200);
+        assert_int_equal(answer.size, cases[i].limit);
+        peer_answer_release(&answer);
+        peer_ask(world.port, "POST", cases[i].path, "", body, cases[i].limit + 1, &answer);
+        world_assert_problem(&answer, 413, "body_too_large");
+        peer_answer_release(&answer);
+    }
+}
+
 static void a_long_refused_body_is_answered_at_once(void **state)
 {
     struct peer_answer answer;
@@ -348,6 +368,7 @@ int main(void)
         SERVED(the_answer_to_endless_chunks_is_whole),
         SERVED(who_expects_100_is_refused_before_the_body),
         SERVED(a_short_refused_body_leaves_the_connection_open),
+        SERVED(every_endpoint_has_its_own_limit),
         SERVED(a_long_refused_body_is_answered_at_once),
         SERVED(a_length_given_twice_is_refused),
         SERVED(bodies_share_a_budget),
