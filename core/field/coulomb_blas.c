@@ -5,10 +5,10 @@
  * the power (D+1)/2, so its rounding error is multiplied by thousands. Hence three rules:
  *   1. charges that cannot reach e^-WINDOW of the strongest one, the error bound included, are dropped;
  *   2. where a survivor's product is not exact enough for its weight, its distance is taken by differences;
- *   3. sum w (x - y) is formed by differences while few survive, and by a second product w Y otherwise,
- * except for the charges of rule 2, whose difference to x a product would lose. A point's numbers do not
- * depend on its tile: products are padded to whole blocks of points, so that each element is summed in the
- * same order whoever its neighbours are. */
+ *   3. sum w (x - y) is formed by differences for the charges of rule 2, which a product would lose, and as
+ *      w x - w y for the others: row by row while few survive, by a second product when most do.
+ * A point's numbers do not depend on its tile: products are padded to whole blocks of points, so that each
+ * element is summed in the same order whoever its neighbours are. */
 #include "core/field/field_internal.h"
 
 #include <cblas.h>
@@ -26,10 +26,12 @@ enum {
 static const double SMALL_PRODUCT = 4e6;
 
 static const double WINDOW = 32; /* e^-32 times any number of charges is lost in a float */
-static const double PRODUCT_BOUND =
-    1e-5; /* error of 2 x.y relative to |x|^2 + |y|^2: never more, even for equal terms */
-static const double PRODUCT_ERROR = 4.8e-7; /* and what it is when rounding goes both ways */
-static const double TRUSTED = 2e-5;         /* error of a weight's logarithm that is let pass */
+/* Error of x.y relative to |x||y|: never more than this, even for equal terms ... */
+static const double PRODUCT_BOUND = 1e-5;
+/* ... and what it is when rounding goes both ways, with a margin. */
+static const double PRODUCT_ERROR = 2e-7;
+/* Error of a weight's logarithm that is let pass. */
+static const double TRUSTED = 5e-5;
 
 enum {
     PART_POINTS,
@@ -44,10 +46,10 @@ enum {
 
 /* What the first pass leaves for the second, per point and plate. */
 struct plate_sums {
-    double q;       /* sum of q over all survivors */
-    double dz_q;    /* sum of dz q */
-    double dense_q; /* the part of q whose lateral sum the second product gives */
-    bool dense;
+    double q;      /* sum of q over all survivors */
+    double dz_q;   /* sum of dz q */
+    double mean_q; /* the part of q whose lateral sum is mean_q x - mean */
+    bool dense;    /* the mean comes from the second product */
 };
 
 struct point_state {
@@ -148,15 +150,25 @@ EFM_CLONES static void add_dense(double *restrict sum, double weight, const floa
         sum[d] += weight * (double)x[d] - (double)mean[d];
 }
 
+/* mean += w[0] y[0] + .. + w[3] y[3] */
+EFM_CLONES static void add_four(float *restrict mean, const float w[4], const float *const y[4],
+                                size_t dimension)
+{
+    const float *restrict a = y[0], *restrict b = y[1], *restrict c = y[2], *restrict e = y[3];
+    float wa = w[0], wb = w[1], wc = w[2], we = w[3];
+#pragma omp simd
+    for (size_t d = 0; d < dimension; d++)
+        mean[d] += (wa * a[d] + wb * b[d]) + (wc * c[d] + we * e[d]);
+}
+
 /* Smallest squared distance, and smallest upper bound of one, from products. */
 EFM_CLONES static double nearest_bound(const float *restrict dots, const double *restrict squared_norm,
-                                       double xx, size_t count, double *nearest)
+                                       const double *restrict norm, double xx, size_t count, double *nearest)
 {
-    double least = INFINITY, bound = INFINITY;
+    double least = INFINITY, bound = INFINITY, error = 2 * PRODUCT_BOUND * sqrt(xx);
 #pragma omp simd reduction(min : least, bound)
     for (size_t j = 0; j < count; j++) {
-        double both = xx + squared_norm[j];
-        double s2 = both - 2 * (double)dots[j], upper = s2 + PRODUCT_BOUND * both;
+        double s2 = xx + squared_norm[j] - 2 * (double)dots[j], upper = s2 + error * norm[j];
         least = s2 < least ? s2 : least;
         bound = upper < bound ? upper : bound;
     }
@@ -181,7 +193,7 @@ static void multiply_distances(void *context, size_t piece, size_t slot)
                 (blasint)plate->count);
 }
 
-/* Second product: means[side][i, d] = sum_j w_ij y_jd (centred) for a block of dimensions. */
+/* Second product: means[side][i, d] += sum_j w_ij y_jd (centred) for a block of dimensions. */
 static void multiply_means(void *context, size_t piece, size_t slot)
 {
     (void)slot;
@@ -193,7 +205,7 @@ static void multiply_means(void *context, size_t piece, size_t slot)
     float *means = (float *)job->workspace->parts[PART_MEANS] + (size_t)side * TILE * dimension;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)job->padded, (blasint)count,
                 (blasint)plate->count, 1, job->workspace->parts[PART_DOTS_P + side], (blasint)plate->count,
-                plate->centred + first, (blasint)dimension, 0, means + first, (blasint)dimension);
+                plate->centred + first, (blasint)dimension, 1, means + first, (blasint)dimension);
 }
 
 /* The survivors of one plate: indices and squared lateral distances, good enough for their weights. */
@@ -202,10 +214,10 @@ static size_t find_survivors(const struct job *job, int side, const float *x, co
 {
     const struct efm_plate *plate = &job->field->plates[side];
     size_t dimension = job->field->base.dimension, found = 0;
-    double h = ((double)dimension + 1) / 2, dz2 = dz * dz;
+    double h = ((double)dimension + 1) / 2, dz2 = dz * dz, norm = sqrt(xx);
     for (size_t j = 0; j < plate->count; j++) {
-        double both = xx + plate->squared_norm[j];
-        double s2 = both - 2 * (double)dots[j];
+        double both = 2 * norm * plate->norm[j];
+        double s2 = xx + plate->squared_norm[j] - 2 * (double)dots[j];
         if (s2 - PRODUCT_BOUND * both + dz2 > cut)
             continue;
         if (!(PRODUCT_ERROR * both * h < TRUSTED * (s2 + dz2))) {
@@ -221,17 +233,44 @@ static size_t find_survivors(const struct job *job, int side, const float *x, co
     return found;
 }
 
-/* Weighs the survivors of one plate: sums q and dz q, adds what is summed by differences to `lateral`, and
- * leaves in `dots` the weights of what the second product shall sum. */
+/* Means that are summed row by row, four rows at a time. */
+struct row_group {
+    float weight[4];
+    const float *row[4];
+    unsigned filled;
+};
+
+static void flush_rows(struct row_group *group, float *mean, size_t dimension)
+{
+    if (group->filled == 0)
+        return;
+    for (unsigned i = group->filled; i < 4; i++) {
+        group->weight[i] = 0;
+        group->row[i] = group->row[0];
+    }
+    add_four(mean, group->weight, group->row, dimension);
+    group->filled = 0;
+}
+
+/* Where the survivors of one plate leave their sums. */
+struct weighed {
+    struct plate_sums *sums;
+    double *lateral; /* [D] what is summed by differences */
+    float *mean;     /* [D] what is summed row by row */
+    float *weights;  /* [charges] what the second product shall sum; held the products x.y before */
+};
+
 static void weigh_survivors(const struct job *job, int side, const float *x, const struct efm_rows *rows,
                             double top, const uint32_t *index, const double *squared, size_t found,
-                            double *lateral, float *dots, struct plate_sums *sums)
+                            const struct weighed *out)
 {
     const struct efm_plate *plate = &job->field->plates[side];
     size_t dimension = job->field->base.dimension;
     double h = ((double)dimension + 1) / 2;
-    *sums = (struct plate_sums){.dense = 2 * found > plate->count};
-    memset(dots, 0, plate->count * sizeof *dots);
+    struct plate_sums sums = {.dense = 2 * found > plate->count};
+    struct row_group group = {.filled = 0};
+    memset(out->weights, 0, plate->count * sizeof *out->weights);
+    memset(out->mean, 0, dimension * sizeof *out->mean);
     for (size_t k = 0; k < found; k++) {
         size_t j = index[k] & 0x7fffffffu;
         struct efm_row_sum row;
@@ -241,15 +280,24 @@ static void weigh_survivors(const struct job *job, int side, const float *x, con
             row.q = exp(-h * log(squared[k] + rows->offset * rows->offset) - top);
             row.dz_q = rows->offset * row.q;
         }
-        sums->q += row.q;
-        sums->dz_q += row.dz_q;
-        if (sums->dense && index[k] == j) {
-            dots[j] = (float)row.q;
-            sums->dense_q += (double)(float)row.q;
-        } else {
-            add_difference(lateral, row.q, x, plate->charges + j * dimension, dimension);
+        sums.q += row.q;
+        sums.dz_q += row.dz_q;
+        if (index[k] != j) {
+            add_difference(out->lateral, row.q, x, plate->charges + j * dimension, dimension);
+            continue;
         }
+        sums.mean_q += (double)(float)row.q;
+        if (sums.dense) {
+            out->weights[j] = (float)row.q;
+            continue;
+        }
+        group.weight[group.filled] = (float)row.q;
+        group.row[group.filled++] = plate->centred + j * dimension;
+        if (group.filled == 4)
+            flush_rows(&group, out->mean, dimension);
     }
+    flush_rows(&group, out->mean, dimension);
+    *out->sums = sums;
 }
 
 static void weigh_point(void *context, size_t point, size_t slot)
@@ -271,7 +319,8 @@ static void weigh_point(void *context, size_t point, size_t slot)
         const float *dots = (float *)job->workspace->parts[PART_DOTS_P + side] + point * plate->count;
         state->rows[side] = efm_rows_of(field, side, job->z[point]);
         dz[side] = efm_rows_height(&state->rows[side], state->rows[side].nearest);
-        double bound = nearest_bound(dots, plate->squared_norm, xx, plate->count, &nearest[side]);
+        double bound =
+            nearest_bound(dots, plate->squared_norm, plate->norm, xx, plate->count, &nearest[side]);
         strongest[side] = -h * log(bound + dz[side] * dz[side]);
     }
     bool common = field->base.kind != EFM_FIELD_PER_PLATE;
@@ -296,10 +345,14 @@ static void weigh_point(void *context, size_t point, size_t slot)
     if (common)
         state->top[0] = state->top[1] = fmax(state->top[0], state->top[1]);
     for (int side = 0; side < 2; side++) {
-        float *dots = (float *)job->workspace->parts[PART_DOTS_P + side] + point * field->plates[side].count;
+        size_t count = field->plates[side].count;
+        struct weighed out = {.sums = &state->plate[side],
+                              .lateral = lateral + (size_t)side * dimension,
+                              .mean = (float *)job->workspace->parts[PART_MEANS] +
+                                      ((size_t)side * TILE + point) * dimension,
+                              .weights = (float *)job->workspace->parts[PART_DOTS_P + side] + point * count};
         weigh_survivors(job, side, x, &state->rows[side], state->top[side], index + start[side],
-                        squared + start[side], found[side], lateral + (size_t)side * dimension, dots,
-                        &state->plate[side]);
+                        squared + start[side], found[side], &out);
     }
 }
 
@@ -315,8 +368,8 @@ static void finish_point(void *context, size_t point, size_t slot)
     for (int side = 0; side < 2; side++) {
         const float *means =
             (float *)job->workspace->parts[PART_MEANS] + ((size_t)side * TILE + point) * dimension;
-        if (state->plate[side].dense)
-            add_dense(side == EFM_SOURCE ? u : v, state->plate[side].dense_q, centred, means, dimension);
+        if (state->plate[side].mean_q > 0)
+            add_dense(side == EFM_SOURCE ? u : v, state->plate[side].mean_q, centred, means, dimension);
     }
     struct efm_raw_field raw = {.x = u};
     const struct plate_sums *p = &state->plate[EFM_SOURCE], *q = &state->plate[EFM_TARGET];
@@ -335,6 +388,19 @@ static void finish_point(void *context, size_t point, size_t slot)
         raw.scale = state->top[EFM_SOURCE];
     }
     efm_field_store(&raw, dimension, job->first + point, job->values);
+}
+
+/* The padding's products are zeros, but they are added to what is there. */
+static void clear_padding(const struct job *job)
+{
+    size_t dimension = job->field->base.dimension, rows = job->padded - job->count;
+    for (size_t side = 0; side < 2; side++) {
+        const struct efm_plate *plate = &job->field->plates[side];
+        memset((float *)job->workspace->parts[PART_MEANS] + (side * TILE + job->count) * dimension, 0,
+               rows * dimension * sizeof(float));
+        memset((float *)job->workspace->parts[PART_DOTS_P + side] + job->count * plate->count, 0,
+               rows * plate->count * sizeof(float));
+    }
 }
 
 static void evaluate_tile(struct job *job)
@@ -359,7 +425,7 @@ static void evaluate_tile(struct job *job)
     for (size_t i = 0; i < job->count; i++)
         dense = dense || states[i].plate[0].dense || states[i].plate[1].dense;
     if (dense) {
-        /* Rows of padding keep the zeros of their points: their products are zero too. */
+        clear_padding(job);
         efm_team_run(team, (dimension + COLUMN_BLOCK - 1) / COLUMN_BLOCK * 2, multiply_means, job);
     }
     efm_team_run(team, job->count, finish_point, job);

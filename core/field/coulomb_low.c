@@ -3,7 +3,8 @@
  *
  * With D <= 8 no charge is ever far enough to be left out, and powers of r are products instead of
  * logarithms: q = (r_min^2 / r^2)^((D+1)/2). Charges lie in columns, so that neighbours in memory are
- * neighbours in the sum. For D = 1 an endless chain has a closed form, see add_endless_line. */
+ * neighbours in the sum. The far rows of an endless chain are summed by a series, see far_rows; for D = 1 all
+ * rows have a closed form, see add_endless_line. */
 #include "core/field/field_internal.h"
 
 #include <string.h>
@@ -44,9 +45,9 @@ static void lay_out(struct efm_field_workspace *workspace)
         &workspace->arena, efm_team_size(workspace->team) * squared_length(workspace->field), sizeof(double));
 }
 
-/* s2[j] = |x - y_j|^2; returns the smallest. */
+/* s2[j] = |x - y_j|^2; returns the smallest and leaves the largest in *farthest. */
 EFM_CLONES static double squared_distances(const struct efm_plate *plate, const float *x, size_t dimension,
-                                           double *restrict s2)
+                                           double *restrict s2, double *farthest)
 {
     size_t count = plate->count;
     double nearest = INFINITY;
@@ -63,9 +64,13 @@ EFM_CLONES static double squared_distances(const struct efm_plate *plate, const 
                 s2[j] += (xd - column[j]) * (xd - column[j]);
         }
     }
-#pragma omp simd reduction(min : nearest)
-    for (size_t j = 0; j < count; j++)
+    double largest = 0;
+#pragma omp simd reduction(min : nearest) reduction(max : largest)
+    for (size_t j = 0; j < count; j++) {
         nearest = s2[j] < nearest ? s2[j] : nearest;
+        largest = s2[j] > largest ? s2[j] : largest;
+    }
+    *farthest = largest;
     return nearest;
 }
 
@@ -157,6 +162,85 @@ EFM_CLONES static void add_endless_line(const struct efm_plate *plate, double x,
     sums->dz_q += unit * sine * cosine * z_sum;
 }
 
+/* The rows of an endless chain beyond the near ones. With p = D + 1 and s below half of their distance,
+ *     sum_m (s^2 + dz_m^2)^(-p/2) = sum_k binomial(-p/2, k) s^2k sum_m |dz_m|^-(p+2k),
+ * where the sum over m is period^-(p+2k) times two Hurwitz zeta values: once a point, a polynomial in s^2 a
+ * charge. */
+enum { FAR_TERMS = 20, ZETA_TERMS = 10, MOST_NEAR_ROWS = 512 };
+
+struct far_rows {
+    double q[FAR_TERMS],
+        dz_q[FAR_TERMS]; /* coefficients of (s^2 / unit2)^k, in units of the strongest charge */
+    double unit2;
+};
+
+/* Adds zeta(p + 2k, alpha) unit^2k and zeta(p + 2k - 1, alpha) unit^2k: direct terms, then Euler-Maclaurin.
+ */
+static void add_zeta(double alpha, double p, double unit, double *sum_p, double *sum_p1)
+{
+    for (int j = 0; j <= ZETA_TERMS; j++) {
+        double a = alpha + j, power = pow(a, -p), ratio = unit / a * (unit / a);
+        for (int k = 0; k < FAR_TERMS; k++) {
+            double n = p + 2 * k, head = 1, head1 = a;
+            if (j == ZETA_TERMS) {
+                head = a / (n - 1) + 0.5 + n / (12 * a) - n * (n + 1) * (n + 2) / (720 * a * a * a);
+                n -= 1;
+                head1 = a * (a / (n - 1) + 0.5 + n / (12 * a) - n * (n + 1) * (n + 2) / (720 * a * a * a));
+            }
+            sum_p[k] += power * head;
+            sum_p1[k] += power * head1;
+            power *= ratio;
+        }
+    }
+}
+
+/* Narrows `rows` to the near ones and sets up the series of all others. `farthest` is the largest s^2. */
+static struct far_rows far_rows(struct efm_rows *rows, double farthest, double r2_unit, size_t dimension)
+{
+    double p = (double)dimension + 1, near = ceil(2 * sqrt(farthest) / rows->period);
+    long count = near < MOST_NEAR_ROWS ? (long)near : MOST_NEAR_ROWS;
+    rows->first = rows->nearest - count;
+    rows->last = rows->nearest + count;
+    double above = rows->offset / rows->period - (double)(rows->first - 1); /* dz > 0, in periods */
+    double below = (double)(rows->last + 1) - rows->offset / rows->period;  /* dz < 0 */
+    double unit = fmin(above, below), q[2][FAR_TERMS] = {{0}}, dz_q[2][FAR_TERMS] = {{0}};
+    add_zeta(above, p, unit, q[0], dz_q[0]);
+    add_zeta(below, p, unit, q[1], dz_q[1]);
+    struct far_rows far = {.unit2 = unit * rows->period * (unit * rows->period)};
+    double binomial = pow(sqrt(r2_unit) / rows->period, p);
+    for (int k = 0; k < FAR_TERMS; k++) {
+        far.q[k] = binomial * (q[0][k] + q[1][k]);
+        far.dz_q[k] = binomial * rows->period * (dz_q[0][k] - dz_q[1][k]);
+        binomial *= (-p / 2 - k) / (k + 1);
+    }
+    return far;
+}
+
+EFM_CLONES static void add_far(const struct efm_plate *plate, const struct far_rows *far, const float *x,
+                               const double *restrict s2, size_t dimension, struct sums *sums)
+{
+    double q_sum = 0, dz_sum = 0;
+    for (size_t d = 0; d < dimension; d++) {
+        const double *restrict column = plate->columns + d * plate->count;
+        double xd = x[d], sum = 0;
+        q_sum = dz_sum = 0;
+#pragma omp simd reduction(+ : sum, q_sum, dz_sum)
+        for (size_t j = 0; j < plate->count; j++) {
+            double w = s2[j] / far->unit2, q = 0, dz_q = 0;
+            for (int k = FAR_TERMS - 1; k >= 0; k--) {
+                q = q * w + far->q[k];
+                dz_q = dz_q * w + far->dz_q[k];
+            }
+            q_sum += q;
+            dz_sum += dz_q;
+            sum += q * (xd - column[j]);
+        }
+        sums->x[d] += sum;
+    }
+    sums->q += q_sum;
+    sums->dz_q += dz_sum;
+}
+
 static void store_point(const struct efm_exact_field *field, struct sums sums[2],
                         const struct efm_rows rows[2], double scale, size_t index,
                         const struct efm_field_values *values)
@@ -188,13 +272,13 @@ static void evaluate_point(void *context, size_t index, size_t slot)
     size_t dimension = field->base.dimension;
     const float *x = job->x + index * dimension;
     double z = job->z[index];
-    double *s2[2], r2_unit[2], h = ((double)dimension + 1) / 2;
+    double *s2[2], r2_unit[2], farthest[2], h = ((double)dimension + 1) / 2;
     struct efm_rows rows[2];
     struct sums sums[2] = {{0}, {0}};
     s2[EFM_SOURCE] = (double *)job->workspace->parts[PART_SQUARED] + slot * squared_length(&field->base);
     s2[EFM_TARGET] = s2[EFM_SOURCE] + field->plates[EFM_SOURCE].count;
     for (int side = 0; side < 2; side++) {
-        double nearest = squared_distances(&field->plates[side], x, dimension, s2[side]);
+        double nearest = squared_distances(&field->plates[side], x, dimension, s2[side], &farthest[side]);
         rows[side] = efm_rows_of(field, side, z);
         double dz = efm_rows_height(&rows[side], rows[side].nearest);
         r2_unit[side] = nearest + dz * dz;
@@ -203,14 +287,21 @@ static void evaluate_point(void *context, size_t index, size_t slot)
     }
     if (field->base.kind != EFM_FIELD_PER_PLATE)
         r2_unit[EFM_SOURCE] = r2_unit[EFM_TARGET] = fmin(r2_unit[EFM_SOURCE], r2_unit[EFM_TARGET]);
-    bool endless = field->base.kind == EFM_FIELD_CHAIN && dimension == 1 && field->chain_rows == 0;
+    bool endless = field->base.kind == EFM_FIELD_CHAIN && field->chain_rows == 0;
+    bool line = endless && dimension == 1;
     for (int side = 0; side < 2; side++) {
-        if (endless)
-            add_endless_line(&field->plates[side], x[0], rows[side].offset, field->base.length, &sums[side]);
-        else
-            add_rows(&field->plates[side], &rows[side], x, s2[side], r2_unit[side], dimension, &sums[side]);
+        const struct efm_plate *plate = &field->plates[side];
+        if (line) {
+            add_endless_line(plate, x[0], rows[side].offset, field->base.length, &sums[side]);
+            continue;
+        }
+        if (endless) {
+            struct far_rows far = far_rows(&rows[side], farthest[side], r2_unit[side], dimension);
+            add_far(plate, &far, x, s2[side], dimension, &sums[side]);
+        }
+        add_rows(plate, &rows[side], x, s2[side], r2_unit[side], dimension, &sums[side]);
     }
-    store_point(field, sums, rows, endless ? 0 : -h * log(r2_unit[EFM_SOURCE]), index, job->values);
+    store_point(field, sums, rows, line ? 0 : -h * log(r2_unit[EFM_SOURCE]), index, job->values);
 }
 
 static void evaluate(const struct efm_field *field, struct efm_field_workspace *workspace, const float *x,

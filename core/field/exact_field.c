@@ -11,6 +11,7 @@ static void plate_release(struct efm_plate *plate)
     efm_free(plate->charges);
     efm_free(plate->centred);
     efm_free(plate->squared_norm);
+    efm_free(plate->norm);
     efm_free(plate->columns);
     *plate = (struct efm_plate){0};
 }
@@ -89,7 +90,8 @@ static bool plate_add_centred(struct efm_plate *plate, const float *centre, size
 {
     plate->centred = efm_allocate_array(plate->count * dimension, sizeof(float));
     plate->squared_norm = efm_allocate_array(plate->count, sizeof(double));
-    if (plate->centred == NULL || plate->squared_norm == NULL)
+    plate->norm = efm_allocate_array(plate->count, sizeof(double));
+    if (plate->centred == NULL || plate->squared_norm == NULL || plate->norm == NULL)
         return false;
     for (size_t j = 0; j < plate->count; j++) {
         double sum = 0;
@@ -99,6 +101,7 @@ static bool plate_add_centred(struct efm_plate *plate, const float *centre, size
             sum += (double)value * value;
         }
         plate->squared_norm[j] = sum;
+        plate->norm[j] = sqrt(sum);
     }
     return true;
 }
@@ -133,6 +136,7 @@ static double nearest_neighbour(const struct efm_plate *plate, size_t dimension,
         const float *y = plate->charges + j * dimension;
         for (size_t d = 0; d < dimension && sum < nearest; d += 256) {
             size_t end = d + 256 < dimension ? d + 256 : dimension;
+#pragma omp simd reduction(+ : sum)
             for (size_t e = d; e < end; e++)
                 sum += ((double)x[e] - y[e]) * ((double)x[e] - y[e]);
         }
@@ -220,7 +224,7 @@ size_t efm_exact_field_bytes(size_t source_count, size_t target_count, size_t di
     size_t copies = dimension <= EFM_EXACT_LOW_DIMENSION ? sizeof(float) + sizeof(double) : 2 * sizeof(float);
     if (!efm_size_add(source_count, target_count, &charges) ||
         !efm_size_multiply(charges, dimension, &bytes) || !efm_size_multiply(bytes, copies, &bytes) ||
-        !efm_size_add(bytes, charges * sizeof(double), &bytes) ||
+        !efm_size_add(bytes, 2 * charges * sizeof(double), &bytes) ||
         !efm_size_add(bytes, dimension * sizeof(float) + sizeof(struct efm_exact_field), &bytes))
         return SIZE_MAX;
     return bytes;

@@ -50,6 +50,7 @@ struct efm_plate {
     float *charges;       /* [count, D] as given */
     float *centred;       /* [count, D] minus the centre, for matrix products */
     double *squared_norm; /* [count] of the centred charges */
+    double *norm;         /* [count] its root */
     double *columns;      /* [D, count] for few dimensions */
 };
 
@@ -80,10 +81,13 @@ struct efm_rows {
     double offset, period;
     long first, last;
     long nearest; /* the m of the smallest |dz| */
+    bool endless; /* all rows count; far from them the dual series takes over, see efm_rows_sum */
+    double dimension;
 };
 
-/* One more row than this on each side adds nothing that a double can hold, in many dimensions. */
-enum { EFM_CHAIN_ROWS_AUTO = 96, EFM_CHAIN_ROWS_LOW = 24 };
+/* Rows of an endless chain at most, where no series sums the far ones: in many dimensions fewer do, in few
+ * dimensions the plain path stays at a millionth. */
+enum { EFM_CHAIN_ROWS_AUTO = 512 };
 
 struct efm_rows efm_rows_of(const struct efm_exact_field *field, enum efm_plate_side side, double z);
 
@@ -93,7 +97,13 @@ static inline double efm_rows_height(const struct efm_rows *rows, long m)
 }
 
 /* Sum over rows of q = exp(-h ln(s2 + dz^2) - top) and of dz q, h = (D + 1) / 2, for a charge at squared
- * lateral distance s2. Rows too faint to change the sum are left out. */
+ * lateral distance s2. Rows too faint to change the sum are left out.
+ *
+ * Beyond s = |r| / sqrt(D + 1) of 1.5 L the heights of an endless chain cancel in the sum of dz q, soon down
+ * to nothing, so it comes from the first term of its Fourier series in z instead, which has one sign (n = 2
+ * is below e^-33 of it): sum_m dz_m q_m = k / (L (D - 1)) sin(k dz) * 2 sqrt(pi) / Gamma(nu + 1/2) (k /
+ * 2r)^nu K_nu(k r), k = pi / L, nu = D/2 - 1; and beyond 3 L the sum of q is that of an even line of charge,
+ *     sum_m q_m = sqrt(pi) Gamma(D/2) / Gamma((D+1)/2) r^-D / 2L. */
 struct efm_row_sum {
     double q, dz_q;
 };

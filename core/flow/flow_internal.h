@@ -16,6 +16,7 @@ enum { EFM_FLOW_STAGES = 7 };
 /* An explicit Runge-Kutta method; `error` is b minus the embedded method's b, all zero without one. */
 struct efm_tableau {
     unsigned stages;
+    unsigned order; /* of the adaptive ones */
     bool adaptive;
     bool first_same_as_last;
     double c[EFM_FLOW_STAGES], a[EFM_FLOW_STAGES][EFM_FLOW_STAGES], b[EFM_FLOW_STAGES],
@@ -58,6 +59,8 @@ struct efm_line {
     double t, t_begin, t_end, step; /* of the step variable; t_end is infinite for arc length */
     uint32_t steps_left;            /* fixed steps */
     double start_height, landing_height;
+    double unit,
+        next_unit;       /* arc length: the distance that steps are relative to, here and at the last stage */
     double field_before; /* stochastic: E_z in front of a plate, kept while the other side is looked at */
     bool rejected;       /* the last step was refused */
 

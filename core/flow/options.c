@@ -43,6 +43,7 @@ void efm_flow_options_default(struct efm_flow_options *options, const struct efm
     switch (efm_field_kind(field)) {
     case EFM_FIELD_CHAIN:
         options->map = EFM_MAP_CHAIN;
+        options->solver = EFM_SOLVER_ARC_LENGTH;
         break;
     case EFM_FIELD_PER_PLATE:
         options->solver = EFM_SOLVER_EULER;

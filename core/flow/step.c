@@ -10,6 +10,8 @@ static const double FAR_AWAY = 1e4;
 /* Arc length steps are relative to the distance from the plates; this is the largest, so none jumps a plate.
  */
 static const double LARGEST_ARC_STEP = 0.5;
+/* Agreement of two lengths, relative, that calls the last piece of a line straight. */
+static const double CAPTURE = 1e-5;
 
 static void end(struct efm_line *line, enum efm_line_state state)
 {
@@ -67,12 +69,19 @@ static void ask_stage(struct efm_line *line)
     ask(line, EFM_PHASE_STAGE, height);
 }
 
-/* How far from the nearest plate, never less than the landing height: the natural unit of an arc length step.
- */
-static double plate_distance(const struct efm_line *line, double height)
+/* The natural unit of an arc length step: how far the nearest charge is, a coordinate each; without charges
+ * how far the nearest plate is. Never less than half the height at which a line lands. */
+static double nearest_distance(const struct efm_line *line, const struct efm_line_sample *sample)
 {
-    double distance = fmin(fabs(height), fabs(line->length - height));
-    return fmax(distance, 0.5 * fmin(line->start_height, line->landing_height));
+    double nearest = INFINITY, z = efm_line_z(line, line->trial_height);
+    for (int side = 0; side < 2; side++) {
+        double height = side == EFM_SOURCE ? z : z - line->length;
+        double lateral2 = isfinite(sample->nearest[side])
+                              ? sample->nearest[side] * sample->nearest[side] / ((double)line->dimension + 1)
+                              : 0;
+        nearest = fmin(nearest, sqrt(lateral2 + height * height));
+    }
+    return fmax(nearest, 0.5 * fmin(line->start_height, line->landing_height));
 }
 
 /* Writes the slope of stage `stage`; false where the line cannot go on in its variable. */
@@ -81,9 +90,13 @@ static bool take_slope(struct efm_line *line, const struct efm_line_sample *samp
     float *k = line->k + stage * line->dimension;
     double factor;
     if (line->arc) {
-        /* Unit speed in units of the plate distance: laterally a coordinate each, in height at most one. */
+        /* Unit speed in units of that distance: laterally a coordinate each, in height at most one. */
         double lateral2 = (1 - sample->z * sample->z) / (double)line->dimension;
-        factor = plate_distance(line, line->trial_height) / sqrt(fmax(lateral2, 0) + sample->z * sample->z);
+        double unit = nearest_distance(line, sample);
+        line->next_unit = unit;
+        if (stage == 0)
+            line->unit = unit;
+        factor = unit / sqrt(fmax(lateral2, 0) + sample->z * sample->z);
         line->k_height[stage] = factor * sample->z;
     } else {
         if (!(sample->z > 0))
@@ -189,7 +202,7 @@ static void choose_side(struct efm_line *line, const struct efm_line_sample *beh
 static double step_error(const struct efm_line *line)
 {
     double sum = 0, tolerance = line->options.tolerance;
-    double unit = line->arc ? plate_distance(line, line->height) : 1;
+    double unit = line->arc ? line->unit : 1;
     for (size_t d = 0; d < line->dimension; d++) {
         double error = 0;
         for (unsigned j = 0; j < line->tableau->stages; j++)
@@ -280,8 +293,25 @@ static void choose_landing(struct efm_line *line, const struct efm_line_sample *
     ask(line, EFM_PHASE_STAGE, line->height);
 }
 
+/* Close to the charge that it will end on a line is straight, and the straight piece may be taken at once. It
+ * is known by its length: continued to the plate, the direction here ends as far away as the nearest charge
+ * is. */
+static bool is_captured(const struct efm_line *line, const struct efm_line_sample *here)
+{
+    double height = line->length - line->height, lateral = line->landing_distance;
+    if (here == NULL || !(here->z > 0) || !isfinite(lateral) ||
+        lateral > height * sqrt((double)line->dimension))
+        return false;
+    double reached = height * sqrt(fmax(1 - here->z * here->z, 0)) / here->z;
+    return fabs(reached - lateral) <= CAPTURE * lateral;
+}
+
 static void plane_events(struct efm_line *line, const struct efm_line_sample *here)
 {
+    if (is_captured(line, here)) {
+        land(line, here);
+        return;
+    }
     bool arrived = line->arc ? line->height >= line->length - line->landing_height : line->t >= line->t_end;
     if (arrived && here != NULL) {
         if (here->z > 0)
@@ -349,6 +379,7 @@ static void accept_step(struct efm_line *line, double height, double next_step,
         here = sample;
         memcpy(line->k, line->k + (line->tableau->stages - 1) * line->dimension,
                line->dimension * sizeof(float));
+        line->unit = line->next_unit;
         line->k_height[0] = line->k_height[line->tableau->stages - 1];
         line->step = next_step;
         if (!line->arc && line->t + line->step > line->t_end)
@@ -365,12 +396,16 @@ static void finish_step(struct efm_line *line, const struct efm_line_sample *sam
     double height = sum_stages(line), next = line->step;
     if (line->tableau->adaptive) {
         double error = step_error(line);
+        bool plane = line->arc && line->options.map != EFM_MAP_STOCHASTIC;
+        if (plane && (height > line->length || height < 0))
+            error = fmax(error, 1e3); /* off the charges the planes are walls: the step was too long */
         if (!(error <= 1)) {
-            double factor = isfinite(error) ? fmax(0.9 * pow(error, -0.2), 0.2) : 0.2;
+            double factor = isfinite(error) ? fmax(0.9 * pow(error, -1. / line->tableau->order), 0.2) : 0.2;
             shrink_step(line, factor, EFM_LINE_LOST);
             return;
         }
-        double growth = fmin(0.9 * pow(fmax(error, 1e-8), -0.2), line->rejected ? 1 : 5);
+        double growth =
+            fmin(0.9 * pow(fmax(error, 1e-8), -1. / line->tableau->order), line->rejected ? 1 : 5);
         next = line->step * growth;
         if (line->arc)
             next = fmin(next, LARGEST_ARC_STEP);
