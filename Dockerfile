@@ -27,8 +27,8 @@ LABEL org.opencontainers.image.title="efmd" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y \
-        libmicrohttpd12 libjansson4 libopenblas0-pthread libcurl4 zlib1g \
-        libspng0 libjpeg62-turbo libwebp7 libwebpdemux2 libdnnl2 libnettle8 ca-certificates \
+        libmicrohttpd12 libjansson4 libopenblas0-pthread zlib1g \
+        libspng0 libjpeg62-turbo libwebp7 libwebpdemux2 libnettle8 \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/efmd
 COPY --from=build /out/usr/bin/efmd /usr/bin/efmd
