@@ -10,8 +10,9 @@ static const double FAR_AWAY = 1e4;
 /* Arc length steps are relative to the distance from the plates; this is the largest, so none jumps a plate.
  */
 static const double LARGEST_ARC_STEP = 0.5;
-/* Agreement of two lengths, relative, that calls the last piece of a line straight. */
-static const double CAPTURE = 1e-5;
+/* Agreement of two lengths, relative, that calls the last piece of a line straight: far below what chance gives, far
+ * above the rounding of a field in which a single charge is left. */
+static const double CAPTURE = 1e-9;
 
 static void end(struct efm_line *line, enum efm_line_state state)
 {
@@ -198,27 +199,32 @@ static void choose_side(struct efm_line *line, const struct efm_line_sample *beh
 
 /* ---- the end of a step ---- */
 
+/* Error of the height in an arc length step, in units of what is allowed. The height has its own unit, the distance of
+ * the nearest plate: far out to the side charges are far away and plates are not. */
+static double height_error(const struct efm_line *line)
+{
+    double error = 0;
+    double unit = fmin(fabs(line->height), fabs(line->length - line->height));
+    unit = fmin(fmax(unit, 0.5 * fmin(line->start_height, line->landing_height)), line->unit);
+    for (unsigned j = 0; j < line->tableau->stages; j++)
+        error += line->tableau->error[j] * line->k_height[j];
+    return fabs(error * line->step / (line->options.tolerance * unit));
+}
+
 /* RMS over the coordinates of the embedded error, in units of what is allowed. */
 static double step_error(const struct efm_line *line)
 {
     double sum = 0, tolerance = line->options.tolerance;
-    double unit = line->arc ? line->unit : 1;
     for (size_t d = 0; d < line->dimension; d++) {
         double error = 0;
         for (unsigned j = 0; j < line->tableau->stages; j++)
             error += line->tableau->error[j] * (double)line->k[j * line->dimension + d];
-        double size = fmax(fabs(line->x[d]), fabs(line->trial[d]));
-        error *= line->step / (tolerance * (line->arc ? unit : unit + size));
+        double size = line->arc ? line->unit : 1 + fmax(fabs(line->x[d]), fabs(line->trial[d]));
+        error *= line->step / (tolerance * size);
         sum += error * error;
     }
-    if (line->arc) {
-        double error = 0;
-        for (unsigned j = 0; j < line->tableau->stages; j++)
-            error += line->tableau->error[j] * line->k_height[j];
-        error *= line->step / (tolerance * unit);
-        sum += error * error;
-    }
-    return sqrt(sum / ((double)line->dimension + (line->arc ? 1 : 0)));
+    double lateral = sqrt(sum / (double)line->dimension);
+    return line->arc ? fmax(lateral, height_error(line)) : lateral;
 }
 
 static void shrink_step(struct efm_line *line, double factor, enum efm_line_state otherwise)
@@ -306,13 +312,23 @@ static bool is_captured(const struct efm_line *line, const struct efm_line_sampl
     return fabs(reached - lateral) <= CAPTURE * lateral;
 }
 
+/* Whether the other plate is reached. In the chain E_z vanishes on the plate off the charges, and a line that comes in from
+ * the side runs along the plate: it has arrived only where a charge is. */
+static bool is_at_plate(const struct efm_line *line)
+{
+    if (line->height < line->length - line->landing_height)
+        return false;
+    double lateral = line->landing_distance / sqrt((double)line->dimension + 1);
+    return line->options.map != EFM_MAP_CHAIN || !isfinite(lateral) || lateral <= 4 * line->landing_height;
+}
+
 static void plane_events(struct efm_line *line, const struct efm_line_sample *here)
 {
     if (is_captured(line, here)) {
         land(line, here);
         return;
     }
-    bool arrived = line->arc ? line->height >= line->length - line->landing_height : line->t >= line->t_end;
+    bool arrived = line->arc ? is_at_plate(line) : line->t >= line->t_end;
     if (arrived && here != NULL) {
         if (here->z > 0)
             land(line, here);
