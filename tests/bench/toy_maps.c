@@ -2,7 +2,7 @@
 /* toy_maps - do the three maps carry P to Q? In one dimension against the closed form, in two against a fresh
  * sample.
  *
- * usage: toy_maps 1d|2d SAMPLES LINES [L ...]
+ * usage: toy_maps 1d|own|2d SAMPLES LINES [L ...]
  * Prints a table: distance to Q, the floor of two fresh samples of that size, evaluations a line, dropped
  * lines. */
 #include "core/data/toy.h"
@@ -120,7 +120,8 @@ static double line_floor(size_t lines)
     return floor;
 }
 
-static void one_dimension(size_t samples, size_t lines, uint64_t runs, double length, struct efm_team *team)
+static void one_dimension(size_t samples, size_t lines, uint64_t runs, double length, bool own,
+                          struct efm_team *team)
 {
     double floor = line_floor(lines);
     for (enum efm_map map = EFM_MAP_FORWARD; map <= EFM_MAP_CHAIN; map++) {
@@ -129,7 +130,8 @@ static void one_dimension(size_t samples, size_t lines, uint64_t runs, double le
         for (uint64_t run = 0; run < runs; run++) {
             float *p = draw(EFM_TOY_UNIFORM, samples, 1, 3 * run + 1);
             float *q = draw(EFM_TOY_TWO_INTERVALS, samples, 1, 3 * run + 2);
-            float *starts = draw(EFM_TOY_UNIFORM, lines, 1, 3 * run + 3);
+            /* The same seed and kind give the samples of the plate itself. */
+            float *starts = draw(EFM_TOY_UNIFORM, lines, 1, 3 * run + (own ? 1 : 3));
             struct efm_field *field = make_field(map, p, q, samples, 1, length);
             struct result result = follow(field, map, starts, lines, team);
             w1 += distance_w1_quantiles(result.x, result.count, two_intervals_quantile) / (double)runs;
@@ -142,9 +144,11 @@ static void one_dimension(size_t samples, size_t lines, uint64_t runs, double le
             free(q);
             free(starts);
         }
-        printf("| 1-D | %4g | %-10s | W1 %.4f | floor %.4f | ratio %6.2f | NFE %6.1f | dropped %zu of %zu | "
+        printf("| 1-D %-5s | %4g | %-10s | W1 %.4f | floor %.4f | ratio %6.2f | NFE %6.1f | dropped %zu of "
+               "%zu | "
                "%.1f s |\n",
-               length, efm_map_name(map), w1, floor, w1 / floor, evaluations, dropped, lines * runs, seconds);
+               own ? "own" : "fresh", length, efm_map_name(map), w1, floor, w1 / floor, evaluations, dropped,
+               lines * runs, seconds);
         fflush(stdout);
     }
 }
@@ -181,7 +185,7 @@ static void two_dimensions(enum efm_toy_kind target, size_t samples, size_t line
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: toy_maps 1d|2d SAMPLES LINES RUNS [L ...]\n");
+        fprintf(stderr, "usage: toy_maps 1d|own|2d SAMPLES LINES RUNS [L ...]\n");
         return 2;
     }
     size_t samples = strtoul(argv[2], NULL, 10), lines = strtoul(argv[3], NULL, 10);
@@ -192,8 +196,8 @@ int main(int argc, char **argv)
     uint64_t runs = strtoul(argv[4], NULL, 10);
     for (int i = 5; i < argc; i++) {
         double length = atof(argv[i]);
-        if (strcmp(argv[1], "1d") == 0) {
-            one_dimension(samples, lines, runs, length, team);
+        if (strcmp(argv[1], "2d") != 0) {
+            one_dimension(samples, lines, runs, length, strcmp(argv[1], "own") == 0, team);
         } else {
             two_dimensions(EFM_TOY_SWISS_ROLL, samples, lines, length, team);
             two_dimensions(EFM_TOY_MIXTURE, samples, lines, length, team);
