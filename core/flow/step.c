@@ -136,8 +136,14 @@ static bool position_is_finite(const struct efm_line *line)
     return true;
 }
 
+/* The last straight piece. A line that is being watched shows some of it: half of the way that is left, again and again. */
 static void land(struct efm_line *line, const struct efm_line_sample *sample)
 {
+    enum { HALVINGS = 6 };
+    for (int i = 0; i < HALVINGS && line->track_capacity > 0; i++) {
+        move_straight(line, sample, 0.5 * (line->height + line->length));
+        efm_line_record(line);
+    }
     move_straight(line, sample, line->length);
     end(line, position_is_finite(line) ? EFM_LINE_LANDED : EFM_LINE_NOT_FINITE);
 }

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every curl line of README.md works as printed: runs the lines of its ```sh blocks in order against a fresh daemon.
+Argument: the program."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import sources
+
+
+def main():
+    if shutil.which("curl") is None:
+        sys.exit(77)
+    blocks = re.findall(r"```sh\n(.*?)```", sources.read_text("README.md"), re.S)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("curl ")]
+    if len(lines) < 5:
+        sys.exit("README.md shows fewer than five curl lines")
+    work = tempfile.mkdtemp()
+    shutil.copytree(os.path.join(sources.ROOT, "deploy", "demo"), os.path.join(work, "deploy", "demo"))
+    port_file = os.path.join(work, "port")
+    daemon = subprocess.Popen(
+        [sys.argv[1], "--listen", "127.0.0.1:0", "--port-file", port_file, "--state-dir", os.path.join(work, "state"), "--log-level", "error"]
+    )
+    complaints = []
+    try:
+        for _ in range(200):
+            if os.path.exists(port_file) and os.path.getsize(port_file):
+                break
+            time.sleep(0.05)
+        with open(port_file, encoding="utf-8") as file:
+            environment = dict(os.environ, H="http://127.0.0.1:" + file.read().strip())
+        for line in lines:
+            run = subprocess.run(["bash", "-c", line], cwd=work, env=environment, capture_output=True, timeout=120)
+            if run.returncode:
+                complaints.append(f"{line}: curl ends with {run.returncode} {run.stdout[:300]}")
+            named = re.search(r" -o (\S+)", line)
+            if named and not run.returncode:
+                path = os.path.join(work, named.group(1))
+                with open(path, "rb") as file:
+                    start = file.read(8)
+                if path.endswith(".png") and start != b"\x89PNG\r\n\x1a\n":
+                    complaints.append(f"{line}: {named.group(1)} is not a PNG")
+                if not start:
+                    complaints.append(f"{line}: {named.group(1)} is empty")
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        status = daemon.wait(60)
+        shutil.rmtree(work, ignore_errors=True)
+    if status:
+        complaints.append(f"efmd ends with status {status}")
+    sources.report(complaints, "README lines")
+
+
+main()
