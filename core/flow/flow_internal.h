@@ -82,6 +82,23 @@ struct efm_line_sample {
 /* Takes the answer to the line's question at (trial, trial_height) and poses the next one. */
 void efm_line_advance(struct efm_line *line, const struct efm_line_sample *sample);
 
+/* step.c: poses the next question, at `trial`, or at x, or for the next stage of the step; and ends the line. */
+void efm_line_ask(struct efm_line *line, enum efm_line_phase phase, double height);
+void efm_line_ask_here(struct efm_line *line, enum efm_line_phase phase, double height);
+void efm_line_ask_stage(struct efm_line *line);
+void efm_line_end(struct efm_line *line, enum efm_line_state state);
+
+/* landing.c: what follows an accepted step, at (x, height) with `here` the field there, or NULL when it was not evaluated;
+ * the answer of EFM_PHASE_BEYOND; and the last straight piece to the other plate. */
+void efm_line_plane_events(struct efm_line *line, const struct efm_line_sample *here);
+void efm_line_stochastic_events(struct efm_line *line, const struct efm_line_sample *here);
+void efm_line_choose_landing(struct efm_line *line, const struct efm_line_sample *beyond);
+void efm_line_land(struct efm_line *line, const struct efm_line_sample *sample);
+bool efm_line_is_finite(const struct efm_line *line);
+
+/* E_z of a sample in units of exp(reference). */
+double efm_line_component(const struct efm_line_sample *sample, double reference);
+
 /* The z of a height. */
 static inline double efm_line_z(const struct efm_line *line, double height)
 {

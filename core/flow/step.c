@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* step.c - what a line does with one value of the field: start law, stages, error control, landing rules. */
+/* step.c - what a line does with one value of the field: start law, stages, error control. */
 #include "core/flow/flow_internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Lines past this many lengths of the capacitor will not come back in time. */
-static const double FAR_AWAY = 1e4;
 /* Arc length steps are relative to the distance from the plates; this is the largest, so none jumps a plate.
  */
 static const double LARGEST_ARC_STEP = 0.5;
-/* Agreement of two lengths, relative, that calls the last piece of a line straight: far below what chance gives, far
- * above the rounding of a field in which a single charge is left. */
-static const double CAPTURE = 1e-9;
 
-static void end(struct efm_line *line, enum efm_line_state state)
+void efm_line_end(struct efm_line *line, enum efm_line_state state)
 {
     line->state = state;
     if (state == EFM_LINE_LANDED)
@@ -38,20 +33,20 @@ static double slope_of_height(const struct efm_line *line, double height)
     return line->options.variable == EFM_VARIABLE_Z ? 1 : height * (line->length - height) / line->length;
 }
 
-static void ask(struct efm_line *line, enum efm_line_phase phase, double height)
+void efm_line_ask(struct efm_line *line, enum efm_line_phase phase, double height)
 {
     line->phase = phase;
     line->trial_height = height;
 }
 
-static void ask_here(struct efm_line *line, enum efm_line_phase phase, double height)
+void efm_line_ask_here(struct efm_line *line, enum efm_line_phase phase, double height)
 {
     memcpy(line->trial, line->x, line->dimension * sizeof(float));
-    ask(line, phase, height);
+    efm_line_ask(line, phase, height);
 }
 
 /* Poses the question of the next stage: trial = x + step * sum a_j k_j. */
-static void ask_stage(struct efm_line *line)
+void efm_line_ask_stage(struct efm_line *line)
 {
     const double *a = line->tableau->a[line->stage];
     double height_change = 0;
@@ -67,7 +62,7 @@ static void ask_stage(struct efm_line *line)
     }
     double height = line->arc ? line->height + height_change
                               : height_of(line, line->t + line->tableau->c[line->stage] * line->step);
-    ask(line, EFM_PHASE_STAGE, height);
+    efm_line_ask(line, EFM_PHASE_STAGE, height);
 }
 
 /* The natural unit of an arc length step: how far the nearest charge is, a coordinate each; without charges
@@ -113,41 +108,6 @@ static bool take_slope(struct efm_line *line, const struct efm_line_sample *samp
     return true;
 }
 
-/* Where a straight line along the direction of the sample reaches another height. */
-static void point_straight(const struct efm_line *line, const struct efm_line_sample *sample, double height,
-                           float *out)
-{
-    double slope = line->sign * (height - line->height) / sample->z;
-    for (size_t d = 0; d < line->dimension; d++)
-        out[d] = line->x[d] + (float)(slope * sample->x[d]);
-}
-
-static void move_straight(struct efm_line *line, const struct efm_line_sample *sample, double height)
-{
-    point_straight(line, sample, height, line->x);
-    line->height = height;
-}
-
-static bool position_is_finite(const struct efm_line *line)
-{
-    for (size_t d = 0; d < line->dimension; d++)
-        if (!isfinite(line->x[d]))
-            return false;
-    return true;
-}
-
-/* The last straight piece. A line that is being watched shows some of it: half of the way that is left, again and again. */
-static void land(struct efm_line *line, const struct efm_line_sample *sample)
-{
-    enum { HALVINGS = 6 };
-    for (int i = 0; i < HALVINGS && line->track_capacity > 0; i++) {
-        move_straight(line, sample, 0.5 * (line->height + line->length));
-        efm_line_record(line);
-    }
-    move_straight(line, sample, line->length);
-    end(line, position_is_finite(line) ? EFM_LINE_LANDED : EFM_LINE_NOT_FINITE);
-}
-
 /* ---- the start ---- */
 
 static void begin_steps(struct efm_line *line, double height)
@@ -168,7 +128,7 @@ static void begin_steps(struct efm_line *line, double height)
             straight || line->options.steps == 1 ? line->options.steps : line->options.steps - 1;
         line->step = (line->t_end - line->t) / (line->tableau->adaptive ? 16 : line->steps_left);
     }
-    ask_here(line, EFM_PHASE_STAGE, height);
+    efm_line_ask_here(line, EFM_PHASE_STAGE, height);
 }
 
 /* The start law: a line begins where its own plate stops being grains: at the height that equals the distance
@@ -185,19 +145,14 @@ static void take_probe(struct efm_line *line, const struct efm_line_sample *samp
         return;
     }
     line->start_height = height = fmax(height, efm_field_resolution(line->field, own));
-    ask_here(line, EFM_PHASE_ABOVE, height);
-}
-
-static double component_along(const struct efm_line_sample *sample, double reference)
-{
-    return sample->z * exp(sample->log_norm - reference);
+    efm_line_ask_here(line, EFM_PHASE_ABOVE, height);
 }
 
 /* E_z jumps by the density P at the plate: of P's lines the share E_z(0+) / P starts forward, the rest
  * backward. */
 static void choose_side(struct efm_line *line, const struct efm_line_sample *behind)
 {
-    double before = line->field_before, after = component_along(behind, line->t);
+    double before = line->field_before, after = efm_line_component(behind, line->t);
     double forward = after < 0 ? before / (before - after) : 1;
     double toss = efm_random_uniform(&line->start_stream);
     begin_steps(line, toss < forward ? line->start_height : -line->start_height);
@@ -205,13 +160,15 @@ static void choose_side(struct efm_line *line, const struct efm_line_sample *beh
 
 /* ---- the end of a step ---- */
 
-/* Error of the height in an arc length step, in units of what is allowed. The height has its own unit, the distance of
- * the nearest plate: far out to the side charges are far away and plates are not. */
+/* Error of the height in an arc length step, in units of what is allowed. In the chain the height has a unit of its own,
+ * the distance of the nearest plate: far out to the side charges are far away and the walls are not. */
 static double height_error(const struct efm_line *line)
 {
-    double error = 0;
-    double unit = fmin(fabs(line->height), fabs(line->length - line->height));
-    unit = fmin(fmax(unit, 0.5 * fmin(line->start_height, line->landing_height)), line->unit);
+    double error = 0, unit = line->unit;
+    if (line->options.map == EFM_MAP_CHAIN) {
+        double wall = fmin(fabs(line->height), fabs(line->length - line->height));
+        unit = fmin(unit, fmax(wall, 0.5 * fmin(line->start_height, line->landing_height)));
+    }
     for (unsigned j = 0; j < line->tableau->stages; j++)
         error += line->tableau->error[j] * line->k_height[j];
     return fabs(error * line->step / (line->options.tolerance * unit));
@@ -239,122 +196,15 @@ static void shrink_step(struct efm_line *line, double factor, enum efm_line_stat
     line->rejected = true;
     double smallest = line->arc ? 1e-9 : 1e-9 * fabs(line->t_end - line->t_begin);
     if (fabs(line->step) < smallest) {
-        end(line, otherwise);
+        efm_line_end(line, otherwise);
         return;
     }
     if (line->stage == 0) { /* the slope at the beginning itself is bad: nothing can be shortened */
-        end(line, otherwise);
+        efm_line_end(line, otherwise);
         return;
     }
     line->stage = 1;
-    ask_stage(line);
-}
-
-/* After an accepted step, at (x, height) with the direction of `sample` when that was taken here. */
-static void stochastic_events(struct efm_line *line, const struct efm_line_sample *here)
-{
-    double height = line->height, length = line->length;
-    double below = line->start_height, above = line->landing_height * 10;
-    bool rising = here->z > 0;
-    if (fabs(height) <= below && (rising ? height < 0 : height > 0)) {
-        /* Through the own plate: charges of the same sign let a line pass. */
-        move_straight(line, here, rising ? below : -below);
-        line->step = 0.1;
-        line->stage = 0;
-        ask_here(line, EFM_PHASE_STAGE, line->height);
-        return;
-    }
-    if (fabs(height - length) <= above && rising && height < length) {
-        /* The step over the plate is kept in `trial` until it is known whether the line stops on the way. */
-        line->field_before = here->z;
-        line->t = here->log_norm;
-        point_straight(line, here, length + above, line->trial);
-        ask(line, EFM_PHASE_BEYOND, length + above);
-        return;
-    }
-    if (fabs(height - length) <= above && !rising && height > length) {
-        land(line, here);
-        return;
-    }
-    if (fabs(height) > FAR_AWAY * length) {
-        end(line, EFM_LINE_LOST);
-        return;
-    }
-    line->stage = 1;
-    ask_stage(line);
-}
-
-/* E_z jumps by -Q at the other plate: of the lines that arrive from inside the share (E_z(L-) - E_z(L+)) /
- * E_z(L-) stops, the rest goes on behind the plate. */
-static void choose_landing(struct efm_line *line, const struct efm_line_sample *beyond)
-{
-    double before = line->field_before, after = component_along(beyond, line->t);
-    double toss = efm_random_uniform(&line->land_stream);
-    if (after <= 0 || toss < (before - after) / before) {
-        float part = (float)((line->length - line->height) / (line->trial_height - line->height));
-        for (size_t d = 0; d < line->dimension; d++)
-            line->x[d] += part * (line->trial[d] - line->x[d]);
-        line->height = line->length;
-        end(line, position_is_finite(line) ? EFM_LINE_LANDED : EFM_LINE_NOT_FINITE);
-        return;
-    }
-    memcpy(line->x, line->trial, line->dimension * sizeof(float));
-    line->height = line->trial_height;
-    line->step = 0.1;
-    line->stage = 0;
-    ask(line, EFM_PHASE_STAGE, line->height);
-}
-
-/* Close to the charge that it will end on a line is straight, and the straight piece may be taken at once. It
- * is known by its length: continued to the plate, the direction here ends as far away as the nearest charge
- * is. */
-static bool is_captured(const struct efm_line *line, const struct efm_line_sample *here)
-{
-    double height = line->length - line->height, lateral = line->landing_distance;
-    if (here == NULL || !(here->z > 0) || !isfinite(lateral) ||
-        lateral > height * sqrt((double)line->dimension))
-        return false;
-    double reached = height * sqrt(fmax(1 - here->z * here->z, 0)) / here->z;
-    return fabs(reached - lateral) <= CAPTURE * lateral;
-}
-
-/* Whether the other plate is reached. In the chain E_z vanishes on the plate off the charges, and a line that comes in from
- * the side runs along the plate: it has arrived only where a charge is. */
-static bool is_at_plate(const struct efm_line *line)
-{
-    if (line->height < line->length - line->landing_height)
-        return false;
-    double lateral = line->landing_distance / sqrt((double)line->dimension + 1);
-    return line->options.map != EFM_MAP_CHAIN || !isfinite(lateral) || lateral <= 4 * line->landing_height;
-}
-
-static void plane_events(struct efm_line *line, const struct efm_line_sample *here)
-{
-    if (is_captured(line, here)) {
-        land(line, here);
-        return;
-    }
-    bool arrived = line->arc ? is_at_plate(line) : line->t >= line->t_end;
-    if (arrived && here != NULL) {
-        if (here->z > 0)
-            land(line, here);
-        else
-            end(line, EFM_LINE_TURNED);
-        return;
-    }
-    if (arrived) {
-        ask_here(line, EFM_PHASE_LANDING, line->height);
-        return;
-    }
-    if (line->arc && (line->height <= 0 || fabs(line->height) > FAR_AWAY * line->length)) {
-        end(line, EFM_LINE_TURNED);
-        return;
-    }
-    line->stage = here != NULL ? 1 : 0;
-    if (here != NULL)
-        ask_stage(line);
-    else
-        ask_here(line, EFM_PHASE_STAGE, line->height);
+    efm_line_ask_stage(line);
 }
 
 /* x and height after the step whose slopes are all known, into trial; returns the height. */
@@ -387,12 +237,12 @@ static void accept_step(struct efm_line *line, double height, double next_step,
     double travelled =
         line->arc ? line->height / line->length : (line->t - line->t_begin) / (line->t_end - line->t_begin);
     line->progress = fmin(fmax(line->progress, travelled), 0.999);
-    if (!position_is_finite(line)) {
-        end(line, EFM_LINE_NOT_FINITE);
+    if (!efm_line_is_finite(line)) {
+        efm_line_end(line, EFM_LINE_NOT_FINITE);
         return;
     }
     if (line->height == line->length) {
-        end(line, EFM_LINE_LANDED);
+        efm_line_end(line, EFM_LINE_LANDED);
         return;
     }
     efm_line_record(line);
@@ -408,9 +258,17 @@ static void accept_step(struct efm_line *line, double height, double next_step,
             line->step = line->t_end - line->t;
     }
     if (line->options.map == EFM_MAP_STOCHASTIC)
-        stochastic_events(line, here);
+        efm_line_stochastic_events(line, here);
     else
-        plane_events(line, here);
+        efm_line_plane_events(line, here);
+}
+
+/* No line of the chain leaves the slab, and one that is to stop at the other plate must not jump over it. */
+static bool passes_wall(const struct efm_line *line, double height)
+{
+    if (!line->arc || line->options.map == EFM_MAP_STOCHASTIC)
+        return false;
+    return height > line->length || (height < 0 && line->options.map == EFM_MAP_CHAIN);
 }
 
 static void finish_step(struct efm_line *line, const struct efm_line_sample *sample)
@@ -418,9 +276,8 @@ static void finish_step(struct efm_line *line, const struct efm_line_sample *sam
     double height = sum_stages(line), next = line->step;
     if (line->tableau->adaptive) {
         double error = step_error(line);
-        bool plane = line->arc && line->options.map != EFM_MAP_STOCHASTIC;
-        if (plane && (height > line->length || height < 0))
-            error = fmax(error, 1e3); /* off the charges the planes are walls: the step was too long */
+        if (passes_wall(line, height))
+            error = fmax(error, 1e3); /* the step was too long */
         if (!(error <= 1)) {
             double factor = isfinite(error) ? fmax(0.9 * pow(error, -1. / line->tableau->order), 0.2) : 0.2;
             shrink_step(line, factor, EFM_LINE_LOST);
@@ -445,12 +302,12 @@ static void take_stage(struct efm_line *line, const struct efm_line_sample *samp
         if (line->tableau->adaptive)
             shrink_step(line, 0.25, EFM_LINE_TURNED);
         else
-            end(line, EFM_LINE_TURNED);
+            efm_line_end(line, EFM_LINE_TURNED);
         return;
     }
     line->stage++;
     if (line->stage < line->tableau->stages)
-        ask_stage(line);
+        efm_line_ask_stage(line);
     else
         finish_step(line, sample);
 }
@@ -467,7 +324,7 @@ void efm_line_advance(struct efm_line *line, const struct efm_line_sample *sampl
     case EFM_PHASE_ABOVE:
         line->t = sample->log_norm; /* reference of both logarithms */
         line->field_before = fmax(sample->z, 0);
-        ask_here(line, EFM_PHASE_BEHIND, -line->start_height);
+        efm_line_ask_here(line, EFM_PHASE_BEHIND, -line->start_height);
         break;
     case EFM_PHASE_BEHIND:
         choose_side(line, sample);
@@ -477,14 +334,14 @@ void efm_line_advance(struct efm_line *line, const struct efm_line_sample *sampl
         break;
     case EFM_PHASE_LANDING:
         if (sample->z > 0)
-            land(line, sample);
+            efm_line_land(line, sample);
         else
-            end(line, EFM_LINE_TURNED);
+            efm_line_end(line, EFM_LINE_TURNED);
         break;
     case EFM_PHASE_BEYOND:
-        choose_landing(line, sample);
+        efm_line_choose_landing(line, sample);
         break;
     }
     if (line->state == EFM_LINE_RUNNING && line->evaluations >= line->options.max_evaluations)
-        end(line, EFM_LINE_LOST);
+        efm_line_end(line, EFM_LINE_LOST);
 }
