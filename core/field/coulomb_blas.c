@@ -228,7 +228,7 @@ static size_t find_survivors(const struct job *job, int side, const float *x, co
         } else {
             index[found] = (uint32_t)j;
         }
-        squared[found++] = s2;
+        squared[found++] = s2 > 0 ? s2 : 0; /* a product may be off by more than a small distance */
     }
     return found;
 }

@@ -220,12 +220,18 @@ const float *efm_field_charges(const struct efm_field *field, enum efm_plate_sid
 
 size_t efm_exact_field_bytes(size_t source_count, size_t target_count, size_t dimension)
 {
-    size_t charges, bytes;
-    size_t copies = dimension <= EFM_EXACT_LOW_DIMENSION ? sizeof(float) + sizeof(double) : 2 * sizeof(float);
-    if (!efm_size_add(source_count, target_count, &charges) ||
-        !efm_size_multiply(charges, dimension, &bytes) || !efm_size_multiply(bytes, copies, &bytes) ||
-        !efm_size_add(bytes, 2 * charges * sizeof(double), &bytes) ||
-        !efm_size_add(bytes, dimension * sizeof(float) + sizeof(struct efm_exact_field), &bytes))
-        return SIZE_MAX;
-    return bytes;
+    const size_t counts[2] = {source_count, target_count};
+    struct efm_arena plan = {0};
+    size_t copy =
+        dimension <= EFM_EXACT_LOW_DIMENSION ? sizeof(double) : sizeof(float); /* columns or centred */
+    bool fits = efm_arena_measure(&plan, 1, sizeof(struct efm_exact_field)) &&
+                efm_arena_measure(&plan, dimension, sizeof(float));
+    for (int side = 0; side < 2; side++) {
+        size_t values = 0;
+        fits = fits && efm_size_multiply(counts[side], dimension, &values) &&
+               efm_arena_measure(&plan, values, sizeof(float)) && efm_arena_measure(&plan, values, copy) &&
+               efm_arena_measure(&plan, counts[side], sizeof(double)) &&
+               efm_arena_measure(&plan, counts[side], sizeof(double));
+    }
+    return fits ? plan.size : SIZE_MAX;
 }

@@ -100,7 +100,8 @@ struct efm_exact_options {
 };
 
 /* A field of `source` [source_count, D] and `target` [target_count, D], both borrowed for the call and
- * copied. EFM_E_ARGUMENT for empty plates, values that are not finite or L <= 0; EFM_E_MEMORY. */
+ * copied. EFM_E_ARGUMENT for empty plates or L <= 0, EFM_E_NUMERIC for values that are not finite,
+ * EFM_E_LIMIT, EFM_E_MEMORY. */
 EFM_MUST_CHECK enum efm_status efm_exact_field_create(struct efm_field **field, const float *source,
                                                       size_t source_count, const float *target,
                                                       size_t target_count, size_t dimension,
