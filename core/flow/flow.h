@@ -93,7 +93,8 @@ struct efm_flow;
 
 /* A line that starts at `start` [D], borrowed for the call, on the plate where the direction begins.
  * `image_index` names its random streams beside options->seed. All its memory is taken here.
- * Owned by the caller. EFM_E_ARGUMENT for bad options or a start that is not finite; EFM_E_MEMORY. */
+ * Owned by the caller. EFM_E_ARGUMENT for bad options, EFM_E_NUMERIC for a start that is not finite,
+ * EFM_E_MEMORY. */
 EFM_MUST_CHECK enum efm_status efm_line_create(struct efm_line **line, const struct efm_field *field,
                                                const struct efm_flow_options *options, const float *start,
                                                uint64_t image_index, struct efm_error *error);

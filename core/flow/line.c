@@ -115,7 +115,8 @@ size_t efm_line_bytes(const struct efm_field *field, const struct efm_flow_optio
 {
     struct line_sizes sizes = sizes_of(field, options);
     struct efm_arena plan = {0};
-    return measure(&sizes, &plan) ? plan.size + sizeof(struct efm_line) : SIZE_MAX;
+    return measure(&sizes, &plan) && efm_arena_measure(&plan, 1, sizeof(struct efm_line)) ? plan.size
+                                                                                          : SIZE_MAX;
 }
 
 enum efm_line_state efm_line_state(const struct efm_line *line)
