@@ -24,9 +24,9 @@ struct efm_rows efm_rows_of(const struct efm_exact_field *field, enum efm_plate_
     rows.first = side == EFM_SOURCE ? -(k / 2) : -((k + 1) / 2);
     rows.last = side == EFM_SOURCE ? (k + 1) / 2 : k / 2;
     double nearest = round(rows.offset / rows.period);
-    rows.nearest = nearest < (double)rows.first  ? rows.first
-                   : nearest > (double)rows.last ? rows.last
-                                                 : (long)nearest;
+    rows.nearest = rows.first; /* of a height that is not a number too */
+    if (nearest > (double)rows.first)
+        rows.nearest = nearest < (double)rows.last ? (long)nearest : rows.last;
     return rows;
 }
 

@@ -55,6 +55,8 @@ static void the_nearest_row_is_found(void **state)
             assert_in_range(rows.nearest - rows.first, 0, rows.last - rows.first);
             assert_true(fabs(efm_rows_height(&rows, rows.nearest)) == least);
         }
+    struct efm_rows rows = rows_of(EFM_FIELD_CHAIN, 3, 6, EFM_SOURCE, NAN);
+    assert_in_range(rows.nearest - rows.first, 0, rows.last - rows.first);
 }
 
 /* All rows by hand, none left out. */

@@ -11,9 +11,9 @@
 static const double BLAS_TOLERANCE = 2e-4;
 static const double LOW_TOLERANCE = 1e-6;
 
-enum { POINTS = 18, ROWS = 12, ROWS_NEAR = 2 };
+enum { POINTS = 18, ROWS = 12 };
 
-/* Sums over the rows of one plate around a point, relative to exp(top). */
+/* Sums over one plate around a point, relative to exp(top). */
 struct sizes {
     double terms, total; /* sum of q r, sum of q */
     double offset;       /* |sum of q (x - y, dz)| */
@@ -48,33 +48,37 @@ static struct sizes plate_sizes(const float *charges, size_t count, const float 
     return sizes;
 }
 
-/* ln of S at a point; of a chain over the row nearest to the point and ROWS_NEAR to either side. */
+/* How many rows of a chain are about as near as the nearest one, for a charge at distance r from that. */
+static double rows_in_reach(double r, double h, double period)
+{
+    return fmax(1, r * sqrt(3.14 / h) / period);
+}
+
+/* ln of S at a point. */
 static double log_scale(const struct capacitor *plates, enum efm_field_kind kind, double gamma,
                         const float *x, double z)
 {
     size_t dimension = plates->dimension;
-    double h = ((double)dimension + 1) / 2, dz[2] = {z, z - plates->length}, top[2],
-           period = 2 * plates->length;
+    double h = ((double)dimension + 1) / 2, dz[2] = {z, z - plates->length}, r2[2], top[2], sum = 0;
     const float *charges[2] = {plates->source, plates->target};
     size_t counts[2] = {plates->m, plates->n};
-    int rows = kind == EFM_FIELD_CHAIN ? ROWS_NEAR : 0;
     for (int side = 0; side < 2; side++) {
         if (kind == EFM_FIELD_CHAIN)
-            dz[side] = remainder(dz[side], period);
-        top[side] =
-            -h * log(nearest_squared(charges[side], counts[side], x, dimension) + dz[side] * dz[side]);
+            dz[side] = remainder(dz[side], 2 * plates->length);
+        r2[side] = nearest_squared(charges[side], counts[side], x, dimension) + dz[side] * dz[side];
+        top[side] = -h * log(r2[side]);
     }
-    double common = fmax(top[0], top[1]), sum = 0;
+    double common = fmax(top[0], top[1]);
     for (int side = 0; side < 2; side++) {
         bool own = kind == EFM_FIELD_PER_PLATE;
-        for (int row = -rows; row <= rows; row++) {
-            struct sizes sizes = plate_sizes(charges[side], counts[side], x, dimension,
-                                             dz[side] + row * period, own ? top[side] : common);
-            if (own) /* u / (|u| + gamma): an error of u counts relative to |u| + gamma */
-                sum += sqrt((double)dimension + 1) * sizes.terms / (sizes.offset + gamma * sizes.total);
-            else
-                sum += sizes.terms;
-        }
+        struct sizes sizes =
+            plate_sizes(charges[side], counts[side], x, dimension, dz[side], own ? top[side] : common);
+        if (own) /* u / (|u| + gamma): an error of u counts relative to |u| + gamma */
+            sum += sqrt((double)dimension + 1) * sizes.terms / (sizes.offset + gamma * sizes.total);
+        else if (kind == EFM_FIELD_CHAIN)
+            sum += sizes.terms * rows_in_reach(sqrt(r2[side]), h, 2 * plates->length);
+        else
+            sum += sizes.terms;
     }
     return log(sum) + (kind == EFM_FIELD_PER_PLATE ? 0 : common);
 }
