@@ -194,11 +194,34 @@ static void add_zeta(double alpha, double p, double unit, double *sum_p, double 
     }
 }
 
+/* Beyond s of 256 periods near rows would be too many, and all rows of a charge are an even line of charge to the
+ * last bit: adds those charges to `sums`, with q in units of the strongest charge, and moves them to infinity.
+ * Returns the largest s^2 of the others. */
+static double take_lines(const struct efm_plate *plate, const struct efm_rows *rows, const float *x,
+                         double *s2, double r2_unit, size_t dimension, struct sums *sums)
+{
+    double limit = MOST_NEAR_ROWS * rows->period / 2, farthest = 0;
+    double line =
+        sqrt(PI) * tgamma((double)dimension / 2) / tgamma(((double)dimension + 1) / 2) / rows->period;
+    for (size_t j = 0; j < plate->count; j++) {
+        if (s2[j] <= limit * limit) {
+            farthest = fmax(farthest, s2[j]);
+            continue;
+        }
+        double q = line * sqrt(s2[j]) * half_power(r2_unit / s2[j], dimension + 1);
+        sums->q += q;
+        for (size_t d = 0; d < dimension; d++)
+            sums->x[d] += q * (x[d] - plate->columns[d * plate->count + j]);
+        s2[j] = INFINITY;
+    }
+    return farthest;
+}
+
 /* Narrows `rows` to the near ones and sets up the series of all others. `farthest` is the largest s^2. */
 static struct far_rows far_rows(struct efm_rows *rows, double farthest, double r2_unit, size_t dimension)
 {
-    double p = (double)dimension + 1, near = ceil(2 * sqrt(farthest) / rows->period);
-    long count = near < MOST_NEAR_ROWS ? (long)near : MOST_NEAR_ROWS;
+    double p = (double)dimension + 1;
+    long count = (long)ceil(2 * sqrt(farthest) / rows->period);
     rows->first = rows->nearest - count;
     rows->last = rows->nearest + count;
     double above = rows->offset / rows->period - (double)(rows->first - 1); /* dz > 0, in periods */
@@ -227,10 +250,14 @@ EFM_CLONES static void add_far(const struct efm_plate *plate, const struct far_r
 #pragma omp simd reduction(+ : sum, q_sum, dz_sum)
         for (size_t j = 0; j < plate->count; j++) {
             double w = s2[j] / far->unit2, q = 0, dz_q = 0;
+            double counts = w < 1 ? 1 : 0; /* the others were moved to infinity */
+            w = w < 1 ? w : 0;
             for (int k = FAR_TERMS - 1; k >= 0; k--) {
                 q = q * w + far->q[k];
                 dz_q = dz_q * w + far->dz_q[k];
             }
+            q *= counts;
+            dz_q *= counts;
             q_sum += q;
             dz_sum += dz_q;
             sum += q * (xd - column[j]);
@@ -296,6 +323,9 @@ static void evaluate_point(void *context, size_t index, size_t slot)
             continue;
         }
         if (endless) {
+            if (!(farthest[side] <= pow(MOST_NEAR_ROWS * rows[side].period / 2, 2)))
+                farthest[side] =
+                    take_lines(plate, &rows[side], x, s2[side], r2_unit[side], dimension, &sums[side]);
             struct far_rows far = far_rows(&rows[side], farthest[side], r2_unit[side], dimension);
             add_far(plate, &far, x, s2[side], dimension, &sums[side]);
         }

@@ -132,6 +132,40 @@ static void endless_equals_very_many_rows(void **state)
 static const size_t dimensions[] = {1, 2, 5, 8, 9, 200};
 enum { DIMENSIONS = sizeof dimensions / sizeof dimensions[0] };
 
+/* From twenty lengths on every charge with its images is an even line of charge, E = C r / r^(D+1) towards the side;
+ * the factor C drops out of the direction. However short the capacitor is. */
+static void short_capacitors_are_lines_of_charge(void **state)
+{
+    (void)state;
+    for (size_t dimension = 2; dimension <= 8; dimension++)
+        for (double length = 0.03; length > 1e-5; length *= 0.5) {
+            struct capacitor plates = capacitor_random(20, 15, dimension, length, dimension);
+            struct efm_field *field = capacitor_field(&plates, EFM_FIELD_CHAIN, EFM_EXACT_AUTO, 0);
+            float x[8] = {4, -1, 0, 2, 1, 1, -1, 0}, direction[8];
+            double expected[8] = {0}, squares = 0, log_norm;
+            for (size_t j = 0; j < 35; j++) {
+                const float *y =
+                    j < 20 ? plates.source + j * dimension : plates.target + (j - 20) * dimension;
+                double r2 = squared_between(x, y, dimension);
+                for (size_t d = 0; d < dimension; d++)
+                    expected[d] += (j < 20 ? 1. / 20 : -1. / 15) * ((double)x[d] - y[d]) *
+                                   pow(r2, -(double)dimension / 2);
+            }
+            for (size_t d = 0; d < dimension; d++)
+                squares += expected[d] * expected[d];
+            double up = ask_one(field, x, length / 3, direction, &log_norm);
+            double line = sqrt(PI) * tgamma(dimension / 2.) / tgamma((dimension + 1) / 2.) / (2 * length);
+            assert_true(fabs(up) < 1e-6);
+            if (!(fabs(log_norm - log(line * sqrt(squares))) < 1e-6))
+                fail_msg("D %zu, L %g: ln |E| %g, not %g", dimension, length, log_norm,
+                         log(line * sqrt(squares)));
+            for (size_t d = 0; d < dimension; d++)
+                assert_true(fabs((double)direction[d] - expected[d] / sqrt(squares)) < 1e-6);
+            efm_field_destroy(field);
+            capacitor_free(&plates);
+        }
+}
+
 /* Mirrored at either plate E_x stays and E_z turns round. */
 static void every_plate_is_a_mirror(void **state)
 {
@@ -216,6 +250,7 @@ int main(void)
         cmocka_unit_test(one_pair_on_a_line_has_a_closed_form),
         cmocka_unit_test(height_on_a_line_survives_far_to_the_side),
         cmocka_unit_test(endless_equals_very_many_rows),
+        cmocka_unit_test(short_capacitors_are_lines_of_charge),
         cmocka_unit_test(every_plate_is_a_mirror),
         cmocka_unit_test(height_vanishes_on_the_plates),
         cmocka_unit_test(height_rises_everywhere_between_the_plates),
