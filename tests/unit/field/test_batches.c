@@ -108,7 +108,7 @@ static void same_bytes_in_any_batch(void **state)
 static void same_bytes_where_all_charges_count(void **state)
 {
     (void)state;
-    with_teams(shapes, SLOW_BUILD ? 10 : sizeof shapes / sizeof shapes[0], 300, EFM_EXACT_AUTO);
+    with_teams(shapes, SLOW_BUILD ? 10 : 12, 300, EFM_EXACT_AUTO);
 }
 
 static void same_bytes_in_few_dimensions_by_products(void **state)

@@ -92,6 +92,7 @@ static void an_evaluation_allocates_nothing(void **state)
     efm_team_destroy(team);
 }
 
+/* On the path that is chosen for its dimensions. */
 static void a_field_takes_no_more_than_announced(void **state)
 {
     (void)state;
@@ -99,6 +100,8 @@ static void a_field_takes_no_more_than_announced(void **state)
     for (size_t i = 0; i < PATHS; i++)
         for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
             size_t dimension = paths[i].dimension, m = counts[k], n = 1 + m / 2;
+            if (paths[i].path == EFM_EXACT_BLAS && dimension <= EFM_EXACT_LOW_DIMENSION)
+                continue;
             struct capacitor plates = capacitor_random(m, n, dimension, 2, i);
             struct allocations before = allocations_now();
             struct efm_field *field = capacitor_field(&plates, EFM_FIELD_CHAIN, paths[i].path, 0);

@@ -8,7 +8,7 @@
 #include "tests/support/distance.h"
 #include "tests/unit/flow/voyage.h"
 
-enum { COUNT = SLOW_BUILD ? 150 : 400, RUNS = SLOW_BUILD ? 4 : 10 };
+enum { COUNT = SLOW_BUILD ? 150 : 400, RUNS = SLOW_BUILD ? 4 : 8 };
 
 static void draw(enum efm_toy_kind kind, uint64_t seed, float out[COUNT])
 {
