@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* toy_maps - do the three maps carry P to Q? In one dimension against the closed form, in two against a fresh
- * sample.
+/* toy_maps - do the three maps carry P to Q? In one dimension against the closed form, in two against a fresh sample.
  *
- * usage: toy_maps 1d|own|2d SAMPLES LINES [L ...]
- * Prints a table: distance to Q, the floor of two fresh samples of that size, evaluations a line, dropped
- * lines. */
+ * usage: toy_maps 1d|1d-own|2d|2d-own SAMPLES LINES RUNS [L ...]
+ * Prints a table: distance to Q (mean over RUNS draws of plates and starts), the floor of two fresh samples of that
+ * size, evaluations a line, dropped lines. 1d, 2d: the starts are fresh samples of P; -own: the charges of the source
+ * plate themselves. */
 #include "core/data/toy.h"
 #include "core/flow/flow.h"
 #include "tests/support/distance.h"
@@ -153,39 +153,66 @@ static void one_dimension(size_t samples, size_t lines, uint64_t runs, double le
     }
 }
 
-static void two_dimensions(enum efm_toy_kind target, size_t samples, size_t lines, double length,
-                           struct efm_team *team)
+struct plane_distances {
+    double w2, energy;
+};
+
+/* Distances of two fresh samples of the target, on average. */
+static struct plane_distances plane_floor(enum efm_toy_kind target, size_t lines)
 {
-    float *p = draw(EFM_TOY_GAUSSIAN, samples, 2, 1), *q = draw(target, samples, 2, 2);
-    float *starts = draw(EFM_TOY_GAUSSIAN, lines, 2, 3), *fresh = draw(target, lines, 2, 4);
-    float *other = draw(target, lines, 2, 5);
-    double w2_floor = distance_w2(fresh, other, lines, 2),
-           energy_floor = distance_energy(fresh, other, lines, 2);
-    for (enum efm_map map = EFM_MAP_FORWARD; map <= EFM_MAP_CHAIN; map++) {
-        struct efm_field *field = make_field(map, p, q, samples, 2, length);
-        struct result result = follow(field, map, starts, lines, team);
-        printf("| 2-D %-10s | %4g | %-10s | W2 %.3f (floor %.3f) | energy %.4f (floor %.4f) | NFE %6.1f | "
-               "dropped "
-               "%zu of %zu | %.1f s |\n",
-               target == EFM_TOY_SWISS_ROLL ? "swiss roll" : "mixture", length, efm_map_name(map),
-               distance_w2(result.x, fresh, result.count, 2), w2_floor,
-               distance_energy(result.x, fresh, result.count, 2), energy_floor, result.evaluations,
-               result.dropped, lines, result.seconds);
-        fflush(stdout);
-        free(result.x);
-        efm_field_destroy(field);
+    enum { FLOORS = 5 };
+    struct plane_distances floor = {0, 0};
+    for (uint64_t k = 0; k < FLOORS; k++) {
+        float *a = draw(target, lines, 2, 1000 + 2 * k), *b = draw(target, lines, 2, 1001 + 2 * k);
+        floor.w2 += distance_w2(a, b, lines, 2) / FLOORS;
+        floor.energy += distance_energy(a, b, lines, 2) / FLOORS;
+        free(a);
+        free(b);
     }
-    free(p);
-    free(q);
-    free(starts);
-    free(fresh);
-    free(other);
+    return floor;
+}
+
+static void two_dimensions(enum efm_toy_kind target, size_t samples, size_t lines, uint64_t runs,
+                           double length, bool own, struct efm_team *team)
+{
+    struct plane_distances floor = plane_floor(target, lines);
+    for (enum efm_map map = EFM_MAP_FORWARD; map <= EFM_MAP_CHAIN; map++) {
+        struct plane_distances mean = {0, 0};
+        double evaluations = 0, seconds = 0;
+        size_t dropped = 0;
+        for (uint64_t run = 0; run < runs; run++) {
+            float *p = draw(EFM_TOY_GAUSSIAN, samples, 2, 4 * run + 1),
+                  *q = draw(target, samples, 2, 4 * run + 2);
+            float *starts = draw(EFM_TOY_GAUSSIAN, lines, 2, 4 * run + (own ? 1 : 3));
+            float *fresh = draw(target, lines, 2, 4 * run + 4);
+            struct efm_field *field = make_field(map, p, q, samples, 2, length);
+            struct result result = follow(field, map, starts, lines, team);
+            mean.w2 += distance_w2(result.x, fresh, result.count, 2) / (double)runs;
+            mean.energy += distance_energy(result.x, fresh, result.count, 2) / (double)runs;
+            evaluations += result.evaluations / (double)runs;
+            seconds += result.seconds;
+            dropped += result.dropped;
+            free(result.x);
+            efm_field_destroy(field);
+            free(p);
+            free(q);
+            free(starts);
+            free(fresh);
+        }
+        printf(
+            "| 2-D %-5s %-10s | %4g | %-10s | W2 %.3f (floor %.3f) | energy %.4f (floor %.4f) | NFE %6.1f | "
+            "dropped %zu of %zu | %.1f s |\n",
+            own ? "own" : "fresh", target == EFM_TOY_SWISS_ROLL ? "swiss roll" : "mixture", length,
+            efm_map_name(map), mean.w2, floor.w2, mean.energy, floor.energy, evaluations, dropped,
+            lines * runs, seconds);
+        fflush(stdout);
+    }
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: toy_maps 1d|own|2d SAMPLES LINES RUNS [L ...]\n");
+        fprintf(stderr, "usage: toy_maps 1d|1d-own|2d|2d-own SAMPLES LINES RUNS [L ...]\n");
         return 2;
     }
     size_t samples = strtoul(argv[2], NULL, 10), lines = strtoul(argv[3], NULL, 10);
@@ -196,11 +223,12 @@ int main(int argc, char **argv)
     uint64_t runs = strtoul(argv[4], NULL, 10);
     for (int i = 5; i < argc; i++) {
         double length = atof(argv[i]);
-        if (strcmp(argv[1], "2d") != 0) {
-            one_dimension(samples, lines, runs, length, strcmp(argv[1], "own") == 0, team);
+        bool own = strstr(argv[1], "own") != NULL;
+        if (argv[1][0] == '1') {
+            one_dimension(samples, lines, runs, length, own, team);
         } else {
-            two_dimensions(EFM_TOY_SWISS_ROLL, samples, lines, length, team);
-            two_dimensions(EFM_TOY_MIXTURE, samples, lines, length, team);
+            two_dimensions(EFM_TOY_SWISS_ROLL, samples, lines, runs, length, own, team);
+            two_dimensions(EFM_TOY_MIXTURE, samples, lines, runs, length, own, team);
         }
     }
     efm_team_destroy(team);
