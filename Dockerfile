@@ -9,7 +9,7 @@ FROM debian:12-slim AS build
 ENV DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
     && apt-get install --no-install-recommends -y meson ninja-build gcc libc6-dev pkg-config \
-        libmicrohttpd-dev libjansson-dev libopenblas-pthread-dev libcurl4-openssl-dev zlib1g-dev \
+        libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev zlib1g-dev \
         libspng-dev libjpeg-dev libwebp-dev libstb-dev libdnnl-dev nettle-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="efmd" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y \
-        libmicrohttpd12 libjansson4 libopenblas0-pthread zlib1g \
+        libmicrohttpd12 libjansson4 zlib1g \
         libspng0 libjpeg62-turbo libwebp7 libwebpdemux2 libnettle8 \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/efmd

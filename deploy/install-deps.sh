@@ -8,12 +8,12 @@ set -euo pipefail
 
 build_packages=(
   git meson ninja-build gcc libc6-dev pkg-config
-  libmicrohttpd-dev libjansson-dev libopenblas-pthread-dev libcurl4-openssl-dev libcmocka-dev
+  libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev libcmocka-dev
   zlib1g-dev libspng-dev libjpeg-dev libwebp-dev libstb-dev libdnnl-dev nettle-dev
   curl ca-certificates
 )
 test_packages=(
-  clang clang-format libclang-rt-dev
+  clang clang-format libclang-rt-dev libopenblas-pthread-dev
   jq wrk python3 python3-numpy python3-pil prometheus valgrind procps
 )
 

@@ -1,29 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /* coulomb_blas.c - the exact field in many dimensions: distances by matrix products, survivors by hand.
  *
- * For a tile of points, r^2 = |x|^2 + |y|^2 - 2xy comes from one product of points and charges. r^2 enters to
+ * For a tile of points, r^2 = |x|^2 + |y|^2 - 2xy comes from one product of points and charges (products.h). r^2 enters to
  * the power (D+1)/2, so its rounding error is multiplied by thousands. Hence three rules:
  *   1. charges that cannot reach e^-WINDOW of the strongest one, the error bound included, are dropped;
  *   2. where a survivor's product is not exact enough for its weight, its distance is taken by differences;
  *   3. sum w (x - y) is formed by differences for the charges of rule 2, which a product would lose, and as
- *      w x - w y for the others: row by row while few survive, by a second product when most do.
- * A point's numbers do not depend on its tile: products are padded to whole blocks of points, so that each
- * element is summed in the same order whoever its neighbours are. */
+ *      w x - w y for the others: row by row while few survive, by a second product when more do.
+ * A point's numbers do not depend on its tile: each of its sums has an order of its own. */
 #include "core/field/field_internal.h"
+#include "core/field/products.h"
 
-#include <cblas.h>
 #include <string.h>
 
 enum {
-    TILE = 64,          /* points in one product at most */
-    TILE_STEP = 8,      /* and a whole number of these */
-    CHARGE_BLOCK = 512, /* charges in one piece of the first product */
-    COLUMN_BLOCK = 512, /* dimensions in one piece of the second */
+    TILE = 64, /* points in one product at most */
+    BLOCKS = TILE / EFM_LANES,
+    COLUMNS = 32 * EFM_ROWS_STEP, /* dimensions in one piece of the second product */
+    SCRATCH = TILE * COLUMNS,     /* holds TILE * EFM_PANEL too */
 };
-
-/* Below this many multiplications a matrix library may switch to another summation order by size, so the
- * number of points is then always TILE. */
-static const double SMALL_PRODUCT = 4e6;
 
 static const double WINDOW = 32; /* e^-32 times any number of charges is lost in a float */
 /* Error of x.y relative to |x||y|: never more than this, even for equal terms ... */
@@ -32,11 +27,17 @@ static const double PRODUCT_BOUND = 1e-5;
 static const double PRODUCT_ERROR = 2e-7;
 /* Error of a weight's logarithm that is let pass. */
 static const double TRUSTED = 5e-5;
+/* Where this many times the survivors are more than all charges, the product is quicker than row by row. */
+enum { DENSE = 2 };
 
 enum {
-    PART_POINTS,
+    PART_CENTRED, /* the points, row by row */
+    PART_POINTS,  /* and in blocks */
     PART_DOTS_P,
     PART_DOTS_Q,
+    PART_WEIGHTS_P, /* in blocks */
+    PART_WEIGHTS_Q,
+    PART_SCRATCH,
     PART_INDEX,
     PART_SQUARED,
     PART_LATERAL,
@@ -64,8 +65,8 @@ struct job {
     struct efm_field_workspace *workspace;
     const float *x; /* [count, D] of this tile */
     const double *z;
-    size_t count, padded, first; /* first: index of the tile's first point in the whole call */
-    size_t source_blocks;        /* pieces of the first product that belong to the source */
+    size_t count, blocks, first; /* first: index of the tile's first point in the whole call */
+    const struct efm_kernels *kernels;
     const struct efm_field_values *values;
 };
 
@@ -74,14 +75,23 @@ static size_t all_charges(const struct efm_exact_field *field)
     return field->plates[0].count + field->plates[1].count;
 }
 
+static size_t weights_length(const struct efm_plate *plate)
+{
+    return efm_panel_count(plate->count) * EFM_PANEL;
+}
+
 static bool measure(const struct efm_field *field, size_t capacity, size_t slots, struct efm_arena *plan)
 {
     const struct efm_exact_field *exact = efm_exact_field(field);
     size_t dimension = field->dimension, charges = all_charges(exact);
     (void)capacity; /* longer calls go tile by tile */
     return efm_arena_measure(plan, TILE * dimension, sizeof(float)) &&
+           efm_arena_measure(plan, TILE * dimension, sizeof(float)) &&
            efm_arena_measure(plan, TILE * exact->plates[0].count, sizeof(float)) &&
            efm_arena_measure(plan, TILE * exact->plates[1].count, sizeof(float)) &&
+           efm_arena_measure(plan, TILE * weights_length(&exact->plates[0]), sizeof(float)) &&
+           efm_arena_measure(plan, TILE * weights_length(&exact->plates[1]), sizeof(float)) &&
+           efm_arena_measure(plan, slots * SCRATCH, sizeof(float)) &&
            efm_arena_measure(plan, slots * charges, sizeof(uint32_t)) &&
            efm_arena_measure(plan, slots * charges, sizeof(double)) &&
            efm_arena_measure(plan, 2 * TILE * dimension, sizeof(double)) &&
@@ -92,19 +102,22 @@ static bool measure(const struct efm_field *field, size_t capacity, size_t slots
 static void lay_out(struct efm_field_workspace *workspace)
 {
     const struct efm_exact_field *exact = efm_exact_field(workspace->field);
+    const struct efm_plate *p = &exact->plates[EFM_SOURCE], *q = &exact->plates[EFM_TARGET];
     size_t dimension = workspace->field->dimension, charges = all_charges(exact);
     size_t slots = efm_team_size(workspace->team);
     struct efm_arena *arena = &workspace->arena;
+    workspace->parts[PART_CENTRED] = efm_arena_take(arena, TILE * dimension, sizeof(float));
     workspace->parts[PART_POINTS] = efm_arena_take(arena, TILE * dimension, sizeof(float));
-    workspace->parts[PART_DOTS_P] = efm_arena_take(arena, TILE * exact->plates[0].count, sizeof(float));
-    workspace->parts[PART_DOTS_Q] = efm_arena_take(arena, TILE * exact->plates[1].count, sizeof(float));
+    workspace->parts[PART_DOTS_P] = efm_arena_take(arena, TILE * p->count, sizeof(float));
+    workspace->parts[PART_DOTS_Q] = efm_arena_take(arena, TILE * q->count, sizeof(float));
+    workspace->parts[PART_WEIGHTS_P] = efm_arena_take(arena, TILE * weights_length(p), sizeof(float));
+    workspace->parts[PART_WEIGHTS_Q] = efm_arena_take(arena, TILE * weights_length(q), sizeof(float));
+    workspace->parts[PART_SCRATCH] = efm_arena_take(arena, slots * SCRATCH, sizeof(float));
     workspace->parts[PART_INDEX] = efm_arena_take(arena, slots * charges, sizeof(uint32_t));
     workspace->parts[PART_SQUARED] = efm_arena_take(arena, slots * charges, sizeof(double));
     workspace->parts[PART_LATERAL] = efm_arena_take(arena, 2 * TILE * dimension, sizeof(double));
     workspace->parts[PART_MEANS] = efm_arena_take(arena, 2 * TILE * dimension, sizeof(float));
     workspace->parts[PART_STATE] = efm_arena_take(arena, TILE, sizeof(struct point_state));
-    /* One thread in the library: the team here is the only one that spreads work. */
-    openblas_set_num_threads(1);
 }
 
 EFM_CLONES static double difference_squared(const float *restrict x, const float *restrict y,
@@ -150,15 +163,16 @@ EFM_CLONES static void add_dense(double *restrict sum, double weight, const floa
         sum[d] += weight * (double)x[d] - (double)mean[d];
 }
 
-/* mean += w[0] y[0] + .. + w[3] y[3] */
+/* mean += w[0] (y[0] - centre) + .. + w[3] (y[3] - centre) */
 EFM_CLONES static void add_four(float *restrict mean, const float w[4], const float *const y[4],
-                                size_t dimension)
+                                const float *restrict centre, size_t dimension)
 {
     const float *restrict a = y[0], *restrict b = y[1], *restrict c = y[2], *restrict e = y[3];
     float wa = w[0], wb = w[1], wc = w[2], we = w[3];
 #pragma omp simd
     for (size_t d = 0; d < dimension; d++)
-        mean[d] += (wa * a[d] + wb * b[d]) + (wc * c[d] + we * e[d]);
+        mean[d] += (wa * (a[d] - centre[d]) + wb * (b[d] - centre[d])) +
+                   (wc * (c[d] - centre[d]) + we * (e[d] - centre[d]));
 }
 
 /* Smallest squared distance, and smallest upper bound of one, from products. */
@@ -176,36 +190,80 @@ EFM_CLONES static double nearest_bound(const float *restrict dots, const double 
     return bound > 0 ? bound : 0;
 }
 
-/* First product: dots[i, j] = x_i . y_j for a block of charges of one plate. */
-static void multiply_distances(void *context, size_t piece, size_t slot)
+/* Centres a block of points. */
+static void prepare_block(void *context, size_t block, size_t slot)
 {
     (void)slot;
     const struct job *job = context;
-    int side = piece < job->source_blocks ? EFM_SOURCE : EFM_TARGET;
-    const struct efm_plate *plate = &job->field->plates[side];
-    size_t dimension = job->field->base.dimension;
-    size_t first = (side == EFM_SOURCE ? piece : piece - job->source_blocks) * CHARGE_BLOCK;
-    size_t count = plate->count - first < CHARGE_BLOCK ? plate->count - first : CHARGE_BLOCK;
-    float *dots = job->workspace->parts[PART_DOTS_P + side];
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)job->padded, (blasint)count,
-                (blasint)dimension, 1, job->workspace->parts[PART_POINTS], (blasint)dimension,
-                plate->centred + first * dimension, (blasint)dimension, 0, dots + first,
-                (blasint)plate->count);
+    size_t dimension = job->field->base.dimension, first = block * EFM_LANES;
+    size_t count = job->count - first < EFM_LANES ? job->count - first : EFM_LANES;
+    float *rows = (float *)job->workspace->parts[PART_CENTRED] + first * dimension;
+    struct point_state *states = (struct point_state *)job->workspace->parts[PART_STATE] + first;
+    for (size_t i = 0; i < count; i++)
+        states[i].squared_norm = centre_point(job->x + (first + i) * dimension, job->field->centre,
+                                              rows + i * dimension, dimension);
+    efm_lanes_fill((float *)job->workspace->parts[PART_POINTS] + first, job->blocks, rows, dimension, count,
+                   dimension);
 }
 
-/* Second product: means[side][i, d] += sum_j w_ij y_jd (centred) for a block of dimensions. */
-static void multiply_means(void *context, size_t piece, size_t slot)
+/* First product: dots[i, j] = x_i . y_j for a panel of charges of one plate. */
+static void multiply_distances(void *context, size_t piece, size_t slot)
+{
+    const struct job *job = context;
+    size_t source_panels = efm_panel_count(job->field->plates[EFM_SOURCE].count);
+    int side = piece < source_panels ? EFM_SOURCE : EFM_TARGET;
+    const struct efm_plate *plate = &job->field->plates[side];
+    size_t dimension = job->field->base.dimension, width = job->blocks * EFM_LANES;
+    size_t panel = side == EFM_SOURCE ? piece : piece - source_panels, first = panel * EFM_PANEL;
+    size_t count = plate->count - first < EFM_PANEL ? plate->count - first : EFM_PANEL;
+    float *scratch = (float *)job->workspace->parts[PART_SCRATCH] + slot * SCRATCH;
+    float *dots = (float *)job->workspace->parts[PART_DOTS_P + side] + first;
+    efm_multiply_panel(job->kernels, plate->panels + first * efm_panel_rows(dimension), dimension,
+                       job->workspace->parts[PART_POINTS], job->blocks, scratch);
+    for (size_t i = 0; i < job->count; i++)
+        for (size_t j = 0; j < count; j++)
+            dots[i * plate->count + j] = scratch[j * width + i];
+}
+
+/* The weights of a block of points, lane by lane. What is not dense is nobody's business: its lane is not read. */
+static void prepare_weights(void *context, size_t piece, size_t slot)
 {
     (void)slot;
     const struct job *job = context;
     int side = (int)(piece % 2);
     const struct efm_plate *plate = &job->field->plates[side];
-    size_t dimension = job->field->base.dimension, first = piece / 2 * COLUMN_BLOCK;
-    size_t count = dimension - first < COLUMN_BLOCK ? dimension - first : COLUMN_BLOCK;
-    float *means = (float *)job->workspace->parts[PART_MEANS] + (size_t)side * TILE * dimension;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)job->padded, (blasint)count,
-                (blasint)plate->count, 1, job->workspace->parts[PART_DOTS_P + side], (blasint)plate->count,
-                plate->centred + first, (blasint)dimension, 1, means + first, (blasint)dimension);
+    size_t length = weights_length(plate), first = piece / 2 * EFM_LANES;
+    size_t count = job->count - first < EFM_LANES ? job->count - first : EFM_LANES;
+    const float *rows = (float *)job->workspace->parts[PART_DOTS_P + side] + first * plate->count;
+    float *lanes = (float *)job->workspace->parts[PART_WEIGHTS_P + side] + first;
+    efm_lanes_fill(lanes, job->blocks, rows, plate->count, count, plate->count);
+    for (size_t j = plate->count; j < length; j++)
+        memset(lanes + j * job->blocks * EFM_LANES, 0, EFM_LANES * sizeof *lanes);
+}
+
+/* Second product: means[side][i, d] = sum_j w_ij y_jd (centred) for some dimensions of the dense points. */
+static void multiply_means(void *context, size_t piece, size_t slot)
+{
+    const struct job *job = context;
+    int side = (int)(piece % 2);
+    const struct efm_plate *plate = &job->field->plates[side];
+    size_t dimension = job->field->base.dimension, first = piece / 2 * COLUMNS;
+    size_t rows = efm_panel_rows(dimension) - first, width = job->blocks * EFM_LANES;
+    struct efm_panel_range range = {.panels = plate->panels,
+                                    .panel_count = efm_panel_count(plate->count),
+                                    .dimension = dimension,
+                                    .first = first,
+                                    .count = rows < COLUMNS ? rows : COLUMNS};
+    size_t count = dimension - first < COLUMNS ? dimension - first : COLUMNS;
+    const struct point_state *states = job->workspace->parts[PART_STATE];
+    float *sums = (float *)job->workspace->parts[PART_SCRATCH] + slot * SCRATCH;
+    float *means = (float *)job->workspace->parts[PART_MEANS] + (size_t)side * TILE * dimension + first;
+    efm_multiply_weights(job->kernels, &range, job->workspace->parts[PART_WEIGHTS_P + side], job->blocks,
+                         sums);
+    for (size_t i = 0; i < job->count; i++) {
+        for (size_t d = 0; d < count && states[i].plate[side].dense; d++)
+            means[i * dimension + d] = sums[d * width + i];
+    }
 }
 
 /* The survivors of one plate: indices and squared lateral distances, good enough for their weights. */
@@ -240,7 +298,7 @@ struct row_group {
     unsigned filled;
 };
 
-static void flush_rows(struct row_group *group, float *mean, size_t dimension)
+static void flush_rows(struct row_group *group, float *mean, const float *centre, size_t dimension)
 {
     if (group->filled == 0)
         return;
@@ -248,7 +306,7 @@ static void flush_rows(struct row_group *group, float *mean, size_t dimension)
         group->weight[i] = 0;
         group->row[i] = group->row[0];
     }
-    add_four(mean, group->weight, group->row, dimension);
+    add_four(mean, group->weight, group->row, centre, dimension);
     group->filled = 0;
 }
 
@@ -267,10 +325,13 @@ static void weigh_survivors(const struct job *job, int side, const float *x, con
     const struct efm_plate *plate = &job->field->plates[side];
     size_t dimension = job->field->base.dimension;
     double h = ((double)dimension + 1) / 2;
-    struct plate_sums sums = {.dense = 2 * found > plate->count};
+    const float *centre = job->field->centre;
+    struct plate_sums sums = {.dense = DENSE * found > plate->count};
     struct row_group group = {.filled = 0};
-    memset(out->weights, 0, plate->count * sizeof *out->weights);
-    memset(out->mean, 0, dimension * sizeof *out->mean);
+    if (sums.dense)
+        memset(out->weights, 0, plate->count * sizeof *out->weights);
+    else
+        memset(out->mean, 0, dimension * sizeof *out->mean);
     for (size_t k = 0; k < found; k++) {
         size_t j = index[k] & 0x7fffffffu;
         struct efm_row_sum row;
@@ -292,11 +353,11 @@ static void weigh_survivors(const struct job *job, int side, const float *x, con
             continue;
         }
         group.weight[group.filled] = (float)row.q;
-        group.row[group.filled++] = plate->centred + j * dimension;
+        group.row[group.filled++] = plate->charges + j * dimension;
         if (group.filled == 4)
-            flush_rows(&group, out->mean, dimension);
+            flush_rows(&group, out->mean, centre, dimension);
     }
-    flush_rows(&group, out->mean, dimension);
+    flush_rows(&group, out->mean, centre, dimension);
     *out->sums = sums;
 }
 
@@ -363,7 +424,7 @@ static void finish_point(void *context, size_t point, size_t slot)
     const struct efm_exact_field *field = job->field;
     size_t dimension = field->base.dimension;
     struct point_state *state = (struct point_state *)job->workspace->parts[PART_STATE] + point;
-    const float *centred = (float *)job->workspace->parts[PART_POINTS] + point * dimension;
+    const float *centred = (float *)job->workspace->parts[PART_CENTRED] + point * dimension;
     double *u = (double *)job->workspace->parts[PART_LATERAL] + 2 * point * dimension, *v = u + dimension;
     for (int side = 0; side < 2; side++) {
         const float *means =
@@ -390,43 +451,21 @@ static void finish_point(void *context, size_t point, size_t slot)
     efm_field_store(&raw, dimension, job->first + point, job->values);
 }
 
-/* The padding's products are zeros, but they are added to what is there. */
-static void clear_padding(const struct job *job)
-{
-    size_t dimension = job->field->base.dimension, rows = job->padded - job->count;
-    for (size_t side = 0; side < 2; side++) {
-        const struct efm_plate *plate = &job->field->plates[side];
-        memset((float *)job->workspace->parts[PART_MEANS] + (side * TILE + job->count) * dimension, 0,
-               rows * dimension * sizeof(float));
-        memset((float *)job->workspace->parts[PART_DOTS_P + side] + job->count * plate->count, 0,
-               rows * plate->count * sizeof(float));
-    }
-}
-
 static void evaluate_tile(struct job *job)
 {
     const struct efm_exact_field *field = job->field;
-    size_t dimension = field->base.dimension, m = field->plates[0].count, n = field->plates[1].count;
-    float *points = job->workspace->parts[PART_POINTS];
-    struct point_state *states = job->workspace->parts[PART_STATE];
+    const struct point_state *states = job->workspace->parts[PART_STATE];
     struct efm_team *team = job->workspace->team;
-    double smaller = (double)(m < n ? m : n);
-    job->padded = (job->count + TILE_STEP - 1) / TILE_STEP * TILE_STEP;
-    if (smaller * (double)dimension * TILE_STEP < SMALL_PRODUCT)
-        job->padded = TILE;
-    for (size_t i = 0; i < job->count; i++)
-        states[i].squared_norm =
-            centre_point(job->x + i * dimension, field->centre, points + i * dimension, dimension);
-    memset(points + job->count * dimension, 0, (job->padded - job->count) * dimension * sizeof *points);
-    job->source_blocks = (m + CHARGE_BLOCK - 1) / CHARGE_BLOCK;
-    efm_team_run(team, job->source_blocks + (n + CHARGE_BLOCK - 1) / CHARGE_BLOCK, multiply_distances, job);
+    size_t panels = efm_panel_count(field->plates[0].count) + efm_panel_count(field->plates[1].count);
+    efm_team_run(team, job->blocks, prepare_block, job);
+    efm_team_run(team, panels, multiply_distances, job);
     efm_team_run(team, job->count, weigh_point, job);
     bool dense = false;
     for (size_t i = 0; i < job->count; i++)
         dense = dense || states[i].plate[0].dense || states[i].plate[1].dense;
     if (dense) {
-        clear_padding(job);
-        efm_team_run(team, (dimension + COLUMN_BLOCK - 1) / COLUMN_BLOCK * 2, multiply_means, job);
+        efm_team_run(team, 2 * job->blocks, prepare_weights, job);
+        efm_team_run(team, (field->base.dimension + COLUMNS - 1) / COLUMNS * 2, multiply_means, job);
     }
     efm_team_run(team, job->count, finish_point, job);
 }
@@ -434,12 +473,16 @@ static void evaluate_tile(struct job *job)
 static void evaluate(const struct efm_field *field, struct efm_field_workspace *workspace, const float *x,
                      const double *z, size_t count, const struct efm_field_values *values)
 {
+    const struct efm_kernels *kernels = efm_kernels_at(0);
     for (size_t first = 0; first < count; first += TILE) {
+        size_t points = count - first < TILE ? count - first : TILE;
         struct job job = {.field = efm_exact_field(field),
                           .workspace = workspace,
                           .x = x + first * field->dimension,
                           .z = z + first,
-                          .count = count - first < TILE ? count - first : TILE,
+                          .count = points,
+                          .blocks = (points + EFM_LANES - 1) / EFM_LANES,
+                          .kernels = kernels,
                           .first = first,
                           .values = values};
         evaluate_tile(&job);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/field/field_internal.h"
+#include "core/field/products.h"
 
 #include <string.h>
 
@@ -9,7 +10,7 @@ enum { RESOLUTION_SAMPLES = 64 };
 static void plate_release(struct efm_plate *plate)
 {
     efm_free(plate->charges);
-    efm_free(plate->centred);
+    efm_free(plate->panels);
     efm_free(plate->squared_norm);
     efm_free(plate->norm);
     efm_free(plate->columns);
@@ -86,18 +87,26 @@ static bool plate_add_columns(struct efm_plate *plate, size_t dimension)
     return true;
 }
 
-static bool plate_add_centred(struct efm_plate *plate, const float *centre, size_t dimension)
+static bool panels_length(size_t count, size_t dimension, size_t *length)
 {
-    plate->centred = efm_allocate_array(plate->count * dimension, sizeof(float));
+    return efm_size_multiply(efm_panel_count(count), EFM_PANEL * efm_panel_rows(dimension), length);
+}
+
+static bool plate_add_panels(struct efm_plate *plate, const float *centre, size_t dimension)
+{
+    size_t length;
+    if (!panels_length(plate->count, dimension, &length))
+        return false;
+    plate->panels = efm_allocate_array(length, sizeof(float));
     plate->squared_norm = efm_allocate_array(plate->count, sizeof(double));
     plate->norm = efm_allocate_array(plate->count, sizeof(double));
-    if (plate->centred == NULL || plate->squared_norm == NULL || plate->norm == NULL)
+    if (plate->panels == NULL || plate->squared_norm == NULL || plate->norm == NULL)
         return false;
+    efm_panels_fill(plate->panels, plate->charges, centre, plate->count, dimension);
     for (size_t j = 0; j < plate->count; j++) {
         double sum = 0;
         for (size_t d = 0; d < dimension; d++) {
             float value = plate->charges[j * dimension + d] - centre[d];
-            plate->centred[j * dimension + d] = value;
             sum += (double)value * value;
         }
         plate->squared_norm[j] = sum;
@@ -190,7 +199,7 @@ enum efm_status efm_exact_field_create(struct efm_field **result, const float *s
         goto no_memory;
     for (int side = 0; side < 2; side++) {
         struct efm_plate *plate = &field->plates[side];
-        if (class == &efm_coulomb_blas_class && !plate_add_centred(plate, field->centre, dimension))
+        if (class == &efm_coulomb_blas_class && !plate_add_panels(plate, field->centre, dimension))
             goto no_memory;
         if (class == &efm_coulomb_low_class && !plate_add_columns(plate, dimension))
             goto no_memory;
@@ -222,14 +231,16 @@ size_t efm_exact_field_bytes(size_t source_count, size_t target_count, size_t di
 {
     const size_t counts[2] = {source_count, target_count};
     struct efm_arena plan = {0};
-    size_t copy =
-        dimension <= EFM_EXACT_LOW_DIMENSION ? sizeof(double) : sizeof(float); /* columns or centred */
+    bool few = dimension <= EFM_EXACT_LOW_DIMENSION;
     bool fits = efm_arena_measure(&plan, 1, sizeof(struct efm_exact_field)) &&
                 efm_arena_measure(&plan, dimension, sizeof(float));
     for (int side = 0; side < 2; side++) {
-        size_t values = 0;
+        size_t values = 0, copy = 0; /* the copy is of columns or of panels */
         fits = fits && efm_size_multiply(counts[side], dimension, &values) &&
-               efm_arena_measure(&plan, values, sizeof(float)) && efm_arena_measure(&plan, values, copy) &&
+               (few ||
+                (dimension < SIZE_MAX / EFM_PANEL / 2 && panels_length(counts[side], dimension, &copy))) &&
+               efm_arena_measure(&plan, values, sizeof(float)) &&
+               efm_arena_measure(&plan, few ? values : copy, few ? sizeof(double) : sizeof(float)) &&
                efm_arena_measure(&plan, counts[side], sizeof(double)) &&
                efm_arena_measure(&plan, counts[side], sizeof(double));
     }

@@ -48,7 +48,7 @@ struct efm_field_workspace {
 struct efm_plate {
     size_t count;
     float *charges;       /* [count, D] as given */
-    float *centred;       /* [count, D] minus the centre, for matrix products */
+    float *panels;        /* minus the centre, as products.h wants them */
     double *squared_norm; /* [count] of the centred charges */
     double *norm;         /* [count] its root */
     double *columns;      /* [D, count] for few dimensions */

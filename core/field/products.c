@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/field/products.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum {
+    /* Terms of one chain of multiply-adds; chains are added up. Short ones keep the rounding error small, and what
+     * they work on in the first-level cache. */
+    CHAIN = 64,
+    AHEAD = 24, /* dimensions that are fetched in advance in the second product */
+    MOST_BLOCKS = 4,
+};
+
+/* One register tile: `rows` rows by `blocks` blocks of lanes,
+ *     c[r, b, lane] (+)= sum_k a(k, r) x[k, b, lane]        rows of c and of x `step` apart
+ * where a(k, r) lies at a[k * EFM_PANEL + r] ("across" a panel: rows are charges) or at a[r * EFM_PANEL + k]
+ * ("along": rows are dimensions). */
+struct tile {
+    const float *a, *x;
+    float *c;
+    size_t terms, step;
+    bool fresh; /* c is written, not added to */
+};
+
+typedef void multiply_tile(const struct tile *tile);
+
+struct shape {
+    size_t rows;
+    multiply_tile *across, *along;
+};
+
+struct efm_kernels {
+    const char *name;
+    size_t blocks; /* at once, at most */
+    struct shape shapes[MOST_BLOCKS];
+};
+
+/* The same text for every instruction set: VECTOR is a vector of floats, PARTS of them make a block of lanes. The
+ * loops have constant bounds and unroll, so that sums stay in registers. */
+/* clang-format off */
+#define UNROLL _Pragma("GCC unroll 16")
+#define TILE_BODY(ROWS, BLOCKS, PARTS, VECTOR, ZERO, LOAD, STORE, MULTIPLY_ADD, ADD, A_STEP, A_ROW)          \
+    enum { WIDTH = EFM_LANES / (PARTS), VECTORS = (BLOCKS) * (PARTS) };                                      \
+    const float *a = tile->a, *x = tile->x;                                                                  \
+    const size_t terms = tile->terms, step = tile->step;                                                     \
+    VECTOR sum[ROWS][VECTORS];                                                                               \
+    UNROLL for (int r = 0; r < (ROWS); r++)                                                                  \
+        UNROLL for (int v = 0; v < VECTORS; v++)                                                             \
+            sum[r][v] = ZERO;                                                                                \
+    for (size_t k = 0; k < terms; k++) {                                                                     \
+        VECTOR lanes[VECTORS];                                                                               \
+        UNROLL for (int v = 0; v < VECTORS; v++)                                                             \
+            lanes[v] = LOAD(x + k * step + v * WIDTH);                                                       \
+        UNROLL for (int r = 0; r < (ROWS); r++) {                                                            \
+            const float value = a[k * (A_STEP) + (size_t)r * (A_ROW)];                                       \
+            UNROLL for (int v = 0; v < VECTORS; v++)                                                         \
+                sum[r][v] = MULTIPLY_ADD(value, lanes[v], sum[r][v]);                                        \
+        }                                                                                                    \
+    }                                                                                                        \
+    UNROLL for (int r = 0; r < (ROWS); r++)                                                                  \
+        UNROLL for (int v = 0; v < VECTORS; v++) {                                                           \
+            float *c = tile->c + (size_t)r * step + v * WIDTH;                                               \
+            STORE(c, tile->fresh ? sum[r][v] : ADD(LOAD(c), sum[r][v]));                                     \
+        }
+
+#define TILE(NAME, TARGET, ROWS, BLOCKS, ...)                                                                \
+    TARGET static void NAME##_across(const struct tile *tile)                                                \
+    {                                                                                                        \
+        TILE_BODY(ROWS, BLOCKS, __VA_ARGS__, EFM_PANEL, 1)                                                   \
+    }                                                                                                        \
+    TARGET static void NAME##_along(const struct tile *tile)                                                 \
+    {                                                                                                        \
+        TILE_BODY(ROWS, BLOCKS, __VA_ARGS__, 1, EFM_PANEL)                                                   \
+    }
+/* clang-format on */
+
+/* Four floats at a time, in what every processor has. */
+typedef float four __attribute__((vector_size(16)));
+
+static inline four load_four(const float *p)
+{
+    four value;
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+static inline void store_four(float *p, four value)
+{
+    memcpy(p, &value, sizeof value);
+}
+
+#define FOUR_MULTIPLY_ADD(value, lanes, sum) ((sum) + (value) * (lanes))
+#define FOUR_ADD(a, b) ((a) + (b))
+TILE(plain, , 2, 1, 4, four, (four){0}, load_four, store_four, FOUR_MULTIPLY_ADD, FOUR_ADD)
+
+static const struct efm_kernels plain = {"plain", 1, {{2, plain_across, plain_along}}};
+
+#if defined(__x86_64__)
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX2_MULTIPLY_ADD(value, lanes, sum) _mm256_fmadd_ps(_mm256_set1_ps(value), lanes, sum)
+TILE(avx2, AVX2, 6, 1, 2, __m256, _mm256_setzero_ps(), _mm256_loadu_ps, _mm256_storeu_ps, AVX2_MULTIPLY_ADD,
+     _mm256_add_ps)
+
+static const struct efm_kernels avx2 = {"avx2", 1, {{6, avx2_across, avx2_along}}};
+
+#define AVX512 __attribute__((target("avx512f")))
+#define AVX512_MULTIPLY_ADD(value, lanes, sum) _mm512_fmadd_ps(_mm512_set1_ps(value), lanes, sum)
+#define AVX512_TILE(NAME, ROWS, BLOCKS)                                                                      \
+    TILE(NAME, AVX512, ROWS, BLOCKS, 1, __m512, _mm512_setzero_ps(), _mm512_loadu_ps, _mm512_storeu_ps,      \
+         AVX512_MULTIPLY_ADD, _mm512_add_ps)
+AVX512_TILE(one, 12, 1)
+AVX512_TILE(two, 12, 2)
+AVX512_TILE(three, 6, 3)
+AVX512_TILE(four, 6, 4)
+
+static const struct efm_kernels avx512 = {"avx512",
+                                          4,
+                                          {{12, one_across, one_along},
+                                           {12, two_across, two_along},
+                                           {6, three_across, three_along},
+                                           {6, four_across, four_along}}};
+#endif
+
+const struct efm_kernels *efm_kernels_at(size_t index)
+{
+    const struct efm_kernels *all[3];
+    size_t count = 0;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        all[count++] = &avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        all[count++] = &avx2;
+#endif
+    all[count++] = &plain;
+    return index < count ? all[index] : NULL;
+}
+
+const char *efm_kernels_name(const struct efm_kernels *kernels)
+{
+    return kernels->name;
+}
+
+void efm_panels_fill(float *panels, const float *charges, const float *centre, size_t count, size_t dimension)
+{
+    size_t size = efm_panel_rows(dimension) * EFM_PANEL;
+    for (size_t j = 0; j < count; j++) {
+        float *panel = panels + j / EFM_PANEL * size + j % EFM_PANEL;
+        for (size_t d = 0; d < dimension; d++)
+            panel[d * EFM_PANEL] = charges[j * dimension + d] - centre[d];
+    }
+}
+
+void efm_lanes_fill(float *lanes, size_t blocks, const float *rows, size_t stride, size_t count,
+                    size_t dimension)
+{
+    size_t step = blocks * EFM_LANES;
+    for (size_t d = 0; d < dimension && count < EFM_LANES; d++)
+        memset(lanes + d * step, 0, EFM_LANES * sizeof *lanes);
+    /* Some dimensions at a time, so that what is written stays near for all lanes. */
+    for (size_t first = 0; first < dimension; first += CHAIN) {
+        size_t end = dimension - first < CHAIN ? dimension : first + CHAIN;
+        for (size_t lane = 0; lane < count; lane++)
+            for (size_t d = first; d < end; d++)
+                lanes[d * step + lane] = rows[lane * stride + d];
+    }
+}
+
+/* Asks for `count` numbers that are wanted soon, from numbers[first] on, which may lie behind the end: charges come
+ * from far away, and in steps that the processor does not foresee. */
+static void fetch(const float *numbers, size_t first, size_t count)
+{
+    uintptr_t place = (uintptr_t)numbers + first * sizeof *numbers;
+    for (size_t i = 0; i < count * sizeof *numbers; i += 64)
+        __builtin_prefetch((const void *)(place + i), 0, 2);
+}
+
+/* The kernel for the next blocks. */
+static const struct shape *shape_for(const struct efm_kernels *kernels, size_t blocks, size_t *together)
+{
+    *together = blocks < kernels->blocks ? blocks : kernels->blocks;
+    return &kernels->shapes[*together - 1];
+}
+
+void efm_multiply_panel(const struct efm_kernels *kernels, const float *panel, size_t dimension,
+                        const float *points, size_t blocks, float *dots)
+{
+    struct tile tile = {.step = blocks * EFM_LANES};
+    for (size_t k = 0; k < dimension; k += CHAIN) {
+        tile.terms = dimension - k < CHAIN ? dimension - k : CHAIN;
+        tile.fresh = k == 0;
+        for (size_t b = 0, together; b < blocks; b += together) {
+            const struct shape *shape = shape_for(kernels, blocks - b, &together);
+            tile.x = points + k * tile.step + b * EFM_LANES;
+            for (size_t r = 0; r < EFM_PANEL; r += shape->rows) {
+                if (b == 0)
+                    fetch(panel, (k + CHAIN) * EFM_PANEL + r * CHAIN, shape->rows * CHAIN);
+                tile.a = panel + k * EFM_PANEL + r;
+                tile.c = dots + r * tile.step + b * EFM_LANES;
+                shape->across(&tile);
+            }
+        }
+    }
+}
+
+void efm_multiply_weights(const struct efm_kernels *kernels, const struct efm_panel_range *range,
+                          const float *weights, size_t blocks, float *sums)
+{
+    size_t panel_size = efm_panel_rows(range->dimension) * EFM_PANEL;
+    struct tile tile = {.terms = EFM_PANEL, .step = blocks * EFM_LANES};
+    for (size_t p = 0; p < range->panel_count; p++) {
+        const float *panel = range->panels + p * panel_size + range->first * EFM_PANEL;
+        tile.fresh = p == 0;
+        for (size_t b = 0, together; b < blocks; b += together) {
+            const struct shape *shape = shape_for(kernels, blocks - b, &together);
+            tile.x = weights + p * EFM_PANEL * tile.step + b * EFM_LANES;
+            for (size_t d = 0; d < range->count; d += shape->rows) {
+                if (b == 0)
+                    fetch(panel, (d + AHEAD) * EFM_PANEL, shape->rows * EFM_PANEL);
+                tile.a = panel + d * EFM_PANEL;
+                tile.c = sums + d * tile.step + b * EFM_LANES;
+                shape->along(&tile);
+            }
+        }
+    }
+}
