@@ -55,8 +55,7 @@ static void list_names(const struct api_parameter_table *table, const char *name
         join(out, size, table->items[i].name);
 }
 
-/* "/name" with the escapes of a JSON pointer. */
-static void pointer_to(const char *name, char out[72])
+void api_parameter_pointer(const char *name, char out[72])
 {
     size_t length = 0;
     out[length++] = '/';
@@ -74,7 +73,7 @@ static bool refuse_unknown(const struct api_parameter_table *table, const char *
 {
     char names[160], pointer[72];
     list_names(table, name, names, sizeof names);
-    pointer_to(name, pointer);
+    api_parameter_pointer(name, pointer);
     if (table->count == 0)
         return api_problem_set(problem, API_P_UNKNOWN_PARAMETER, pointer, "no parameters are taken here");
     return api_problem_set(problem, API_P_UNKNOWN_PARAMETER, pointer, "is not a parameter here; known are %s",
@@ -92,7 +91,7 @@ static const struct api_parameter *claim(const struct api_parameter_table *table
         uint32_t bit = UINT32_C(1) << i;
         if ((seen->given & bit) != 0) {
             char pointer[72];
-            pointer_to(name, pointer);
+            api_parameter_pointer(name, pointer);
             api_problem_set(problem, API_P_DUPLICATE_PARAMETER, pointer,
                             "is given twice; give it once, in the query or in the body");
             return NULL;
@@ -124,7 +123,7 @@ static void *place(const struct api_parameter *parameter, void *target)
 static bool refuse(const struct api_parameter *parameter, const char *given, struct api_problem *problem)
 {
     char pointer[72], shown[SHOWN + 4], words[120] = "";
-    pointer_to(parameter->name, pointer);
+    api_parameter_pointer(parameter->name, pointer);
     snprintf(shown, sizeof shown, "%.*s%s", SHOWN, given, strlen(given) > SHOWN ? "..." : "");
     switch (parameter->kind) {
     case API_INTEGER:

@@ -71,6 +71,9 @@ void api_parameters_defaults(const struct api_parameter_table *table, void *targ
 /* True when `text` is a value that the parameter takes (a fallback may be a sentence instead). */
 bool api_parameter_takes(const struct api_parameter *parameter, const char *text);
 
+/* "/name" with the escapes of a JSON pointer, cut where a problem would cut it. */
+void api_parameter_pointer(const char *name, char out[72]);
+
 bool api_parameter_given(const struct api_parameter_table *table, const struct api_parameters_seen *seen,
                          const char *name);
 

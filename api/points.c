@@ -109,6 +109,19 @@ static bool read_rows(struct api_points *request, const struct reading *reading,
     return true;
 }
 
+static bool read_member(struct api_points *request, const struct reading *reading, const char *name,
+                        const json_t *value, struct api_problem *problem)
+{
+    if (strcmp(name, reading->member) == 0)
+        return read_rows(request, reading, value, problem);
+    if (reading->table->count > 0)
+        return api_parameter_set_json(reading->table, request, &request->seen, name, value, problem);
+    char pointer[72];
+    api_parameter_pointer(name, pointer);
+    return api_problem_set(problem, API_P_UNKNOWN_PARAMETER, pointer,
+                           "is not known here; the JSON has one member, %s", reading->member);
+}
+
 static bool read_json(struct api_points *request, const struct reading *reading,
                       const struct api_message *message, struct api_problem *problem)
 {
@@ -121,11 +134,7 @@ static bool read_json(struct api_points *request, const struct reading *reading,
     if (good) {
         json_object_foreach(root, name, value)
         {
-            bool rows = strcmp(name, reading->member) == 0;
-            good = (rows ? read_rows(request, reading, value, problem)
-                         : api_parameter_set_json(reading->table, request, &request->seen, name, value,
-                                                  problem)) &&
-                   good;
+            good = read_member(request, reading, name, value, problem) && good;
             if (problem->field_count == API_PROBLEM_FIELDS)
                 break;
         }
@@ -143,7 +152,7 @@ static bool read_npy(struct api_points *request, const struct reading *reading,
     struct efm_npy_view view;
     struct efm_error error = {0};
     if (efm_npy_parse(message->body, message->body_size, &view, &error) != EFM_OK)
-        return api_problem_from_error(problem, &error, API_P_UNSUPPORTED_MEDIA_TYPE, reading->pointer);
+        return api_problem_from_error(problem, &error, API_P_INVALID_NPY, reading->pointer);
     if (view.rank != 2 || view.shape[1] != reading->width || view.type == EFM_NPY_U8)
         return api_problem_set(problem, API_P_SHAPE_MISMATCH, reading->pointer,
                                "must be float32 or float64 of the shape [n, %zu]", reading->width);

@@ -69,6 +69,18 @@ static bool is_about_images(enum api_problem_code code)
     return code == API_P_DAMAGED_IMAGE || code == API_P_NOT_AN_IMAGE || code == API_P_UNSUPPORTED_IMAGE;
 }
 
+/* What is past a limit is the thing that was read: a body of a few bytes can ask for a dataset of gigabytes. */
+static enum api_problem_code code_past_limit(enum api_problem_code when_format)
+{
+    if (is_about_images(when_format))
+        return API_P_IMAGE_TOO_LARGE;
+    if (when_format == API_P_INVALID_DATASET)
+        return API_P_DATASET_TOO_LARGE;
+    if (when_format == API_P_INVALID_MODEL)
+        return API_P_MODEL_TOO_LARGE;
+    return when_format == API_P_INVALID_NPY ? API_P_INVALID_NPY : API_P_BODY_TOO_LARGE;
+}
+
 static enum api_problem_code code_of(enum efm_status status, enum api_problem_code when_format)
 {
     switch (status) {
@@ -77,7 +89,7 @@ static enum api_problem_code code_of(enum efm_status status, enum api_problem_co
     case EFM_E_UNSUPPORTED:
         return is_about_images(when_format) ? API_P_UNSUPPORTED_IMAGE : when_format;
     case EFM_E_LIMIT:
-        return is_about_images(when_format) ? API_P_IMAGE_TOO_LARGE : API_P_BODY_TOO_LARGE;
+        return code_past_limit(when_format);
     case EFM_E_ARGUMENT:
         return API_P_INVALID_PARAMETER;
     case EFM_E_MEMORY:

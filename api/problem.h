@@ -45,8 +45,11 @@
     X(API_P_INVALID_NAME, 422, "invalid_name", "The name is not allowed")                                    \
     X(API_P_NOT_FINITE, 422, "not_finite", "A number is NaN or infinite")                                    \
     X(API_P_SHAPE_MISMATCH, 422, "shape_mismatch", "The dimensions do not fit the model")                    \
+    X(API_P_INVALID_NPY, 422, "invalid_npy", "The NPY array cannot be read")                                 \
     X(API_P_INVALID_DATASET, 422, "invalid_dataset", "The dataset cannot be read")                           \
+    X(API_P_DATASET_TOO_LARGE, 422, "dataset_too_large", "The dataset is larger than the limit")             \
     X(API_P_INVALID_MODEL, 422, "invalid_model", "The model file cannot be read")                            \
+    X(API_P_MODEL_TOO_LARGE, 422, "model_too_large", "The model is larger than the limit")                   \
     X(API_P_QUEUE_FULL, 429, "queue_full", "Queue is full")                                                  \
     X(API_P_INTERNAL, 500, "internal", "Something broke inside the server")                                  \
     X(API_P_DRAINING, 503, "draining", "The server is shutting down")                                        \

@@ -6,6 +6,18 @@
 
 #include <string.h>
 
+/* curl -F wraps a file into a form; what comes out of that is no file of any kind. */
+static bool refuse_form(const struct api_message *message, struct api_problem *problem)
+{
+    char type[64];
+    api_content_type(message->content_type, type, sizeof type);
+    if (strcmp(type, "multipart/form-data") != 0)
+        return false;
+    api_problem_set(problem, API_P_UNSUPPORTED_MEDIA_TYPE, NULL,
+                    "no form is taken here; send the file itself as the body (curl -T FILE)");
+    return true;
+}
+
 /* ---- datasets ---- */
 
 static const char *const FITS[] = {"crop", "contain", "stretch", NULL}; /* enum efm_image_fit */
@@ -42,7 +54,7 @@ bool api_dataset_parse(struct api_dataset_request *request, const struct api_mes
     if (message->body_size == 0)
         return api_problem_set(problem, API_P_EMPTY_BODY, NULL,
                                "the body is empty; send IDX, NPY, a tar of images or a JSON toy");
-    return true;
+    return !refuse_form(message, problem);
 }
 
 void api_dataset_options(const struct api_dataset_request *request, struct efm_dataset_options *options)
@@ -182,6 +194,8 @@ bool api_model_parse(struct api_exact_request *request, const struct api_message
     if (message->body_size == 0)
         return api_problem_set(problem, API_P_EMPTY_BODY, NULL,
                                "the body is empty; send {\"arch\": \"exact\", ...} or a safetensors file");
+    if (refuse_form(message, problem))
+        return false;
     api_content_type(message->content_type, type, sizeof type);
     bool weights =
         looks_like_safetensors(message->body, message->body_size) ||

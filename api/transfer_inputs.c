@@ -158,7 +158,7 @@ static bool add_npy(struct api_transfer *request, const uint8_t *bytes, size_t s
     struct efm_shape shape = {0};
     size_t count = 0, length = 0;
     if (efm_npy_parse(bytes, size, &view, &error) != EFM_OK)
-        return api_problem_from_error(problem, &error, API_P_UNSUPPORTED_MEDIA_TYPE, "/vectors");
+        return api_problem_from_error(problem, &error, API_P_INVALID_NPY, "/vectors");
     if (!npy_samples(&view, &count, &length, &shape, problem))
         return false;
     for (size_t i = 0; i < count; i++) {

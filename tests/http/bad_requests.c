@@ -243,12 +243,11 @@ static void bad_npy(struct bad_requests *all)
     add_npy(all, "NPY with one channel", PICTURES, "<f4", (size_t[]){1, 8, 8, 1}, 4, zeros, 422,
             "shape_mismatch");
     add_npy(all, "NPY without rows", PLANE, "<f4", (size_t[]){0, 2}, 2, zeros, 422, "shape_mismatch");
-    struct bad_request *cut = add(all, "a truncated NPY", "POST", PLANE, 415, "unsupported_media_type");
+    struct bad_request *cut = add(all, "a truncated NPY", "POST", PLANE, 422, "invalid_npy");
     test_make_npy(&cut->body, "<f4", (size_t[]){2, 2}, 2, (float[]){1, 2, 3, 4});
     seal(cut);
     cut->request.size -= 3;
-    struct bad_request *huge =
-        add(all, "NPY that claims too much", "POST", PLANE, 415, "unsupported_media_type");
+    struct bad_request *huge = add(all, "NPY that claims too much", "POST", PLANE, 422, "invalid_npy");
     static const char header[] = "\x93NUMPY\x01\0\x76\0{'descr': '<f4', 'fortran_order': False, "
                                  "'shape': (4611686018427387904, 4), }";
     efm_buffer_append(&huge->body, header, sizeof header - 1);
@@ -316,7 +315,7 @@ static void bad_resources(struct bad_requests *all)
         add(all, "a dataset with a bad name", "PUT", "/v1/datasets/.bad", 422, "invalid_name");
     efm_buffer_append_string(&one->body, "{\"toy\":\"gaussian\"}");
     seal(one);
-    one = add(all, "a toy of astronomic size", "PUT", "/v1/datasets/bad", 413, "body_too_large");
+    one = add(all, "a toy of astronomic size", "PUT", "/v1/datasets/bad", 422, "dataset_too_large");
     efm_buffer_append_string(&one->body, "{\"toy\":\"gaussian\",\"count\":1000000000,\"dimension\":1000000}");
     seal(one);
     one = add(all, "an unknown recipe", "PUT", WEIGHTS, 422, "unknown_parameter");

@@ -108,6 +108,8 @@ static void wrong_points(void **state)
                    API_P_TOO_MANY_IMAGES, "/points", "limit of 4");
     expect_refused(field, json_message("", "{\"starts\":[[1,2,3]]}"), API_P_UNKNOWN_PARAMETER, "/starts",
                    NULL);
+    expect_refused(field, json_message("", "{\"points\":[[1,2,3]],\"pts\":1}"), API_P_UNKNOWN_PARAMETER,
+                   "/pts", "one member, points");
     expect_refused(field, json_message("steps=4", "{\"points\":[[1,2,3]]}"), API_P_UNKNOWN_PARAMETER,
                    "/steps", NULL);
     expect_refused(field, json_message("", ""), API_P_EMPTY_BODY, NULL, NULL);
@@ -125,7 +127,7 @@ static void wrong_points(void **state)
     expect_refused(field, message_of("", "", file.data, file.size), API_P_NOT_FINITE, "/points/0", "value 2");
     expect_refused(trace, message_of("", "", file.data, file.size), API_P_SHAPE_MISMATCH, "/starts",
                    "[n, 2]");
-    expect_refused(field, message_of("", "", file.data, 20), API_P_UNSUPPORTED_MEDIA_TYPE, "/points", NULL);
+    expect_refused(field, message_of("", "", file.data, 20), API_P_INVALID_NPY, "/points", NULL);
     efm_buffer_release(&file);
     struct api_message message = json_message("", "{\"points\":[[1,2,3]]}");
     message.accept = "image/png";

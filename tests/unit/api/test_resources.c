@@ -49,6 +49,15 @@ static void dataset_parameters(void **state)
         assert_false(parse_dataset(&request, wrong[i].query, wrong[i].body, &problem));
         expect_problem(&problem, wrong[i].code, wrong[i].pointer, NULL);
     }
+    struct api_message form = message_of("", "multipart/form-data; boundary=x", "--x", 3);
+    struct api_exact_request model;
+    bool is_weights;
+    problem = (struct api_problem){0};
+    assert_false(api_dataset_parse(&request, &form, &problem));
+    expect_problem(&problem, API_P_UNSUPPORTED_MEDIA_TYPE, NULL, "curl -T");
+    problem = (struct api_problem){0};
+    assert_false(api_model_parse(&model, &form, &is_weights, &problem));
+    expect_problem(&problem, API_P_UNSUPPORTED_MEDIA_TYPE, NULL, "curl -T");
 }
 
 static void datasets_as_they_are_shown(void **state)
