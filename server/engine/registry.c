@@ -174,13 +174,15 @@ struct upload {
 };
 
 static enum efm_status write_file(struct srv_registry *registry, struct srv_shelf *shelf, const char *name,
-                                  void *thing, const struct upload *upload, struct efm_error *error)
+                                  void *thing, const struct upload *upload, int64_t created,
+                                  struct efm_error *error)
 {
     if (shelf->folder < 0)
         return EFM_OK;
     if (shelf->kind == &MODELS)
-        return srv_registry_write_model(registry, name, thing, error);
-    return srv_registry_write_dataset(registry, name, upload->bytes, upload->size, upload->request, error);
+        return srv_registry_write_model(registry, name, thing, created, error);
+    return srv_registry_write_dataset(registry, name, upload->bytes, upload->size, upload->request, created,
+                                      error);
 }
 
 static bool put(struct srv_registry *registry, struct srv_shelf *shelf, const char *name, void *thing,
@@ -201,9 +203,9 @@ static bool put(struct srv_registry *registry, struct srv_shelf *shelf, const ch
         pthread_mutex_unlock(&shelf->files);
         return false;
     }
-    good = write_file(registry, shelf, name, thing, upload, &error) == EFM_OK;
-    void *old = NULL;
     put->created = (int64_t)time(NULL);
+    good = write_file(registry, shelf, name, thing, upload, put->created, &error) == EFM_OK;
+    void *old = NULL;
     pthread_mutex_lock(&registry->lock);
     if (good)
         old = commit(registry, shelf, name, shelf->kind->ref(thing), bytes, put->created);

@@ -24,7 +24,8 @@ static void file_name(const struct srv_shelf *shelf, const char *name, char out[
 /* ---- writing ---- */
 
 enum efm_status srv_registry_write_model(struct srv_registry *registry, const char *name,
-                                         const struct efm_model *model, struct efm_error *error)
+                                         const struct efm_model *model, int64_t created,
+                                         struct efm_error *error)
 {
     char file[FILE_NAME_SIZE];
     file_name(&registry->models, name, file);
@@ -32,7 +33,7 @@ enum efm_status srv_registry_write_model(struct srv_registry *registry, const ch
     enum efm_status status = efm_model_save(model, &bytes, error);
     if (status == EFM_OK) {
         struct srv_storage_part part = {bytes.data, bytes.size};
-        status = srv_storage_write(registry->models.folder, file, &part, 1, error);
+        status = srv_storage_write(registry->models.folder, file, &part, 1, created, error);
     }
     efm_buffer_release(&bytes);
     return status;
@@ -75,7 +76,8 @@ static void render_query(const struct api_dataset_request *request, struct efm_b
 
 enum efm_status srv_registry_write_dataset(struct srv_registry *registry, const char *name,
                                            const uint8_t *bytes, size_t size,
-                                           const struct api_dataset_request *request, struct efm_error *error)
+                                           const struct api_dataset_request *request, int64_t created,
+                                           struct efm_error *error)
 {
     char file[FILE_NAME_SIZE], sha256[65];
     file_name(&registry->datasets, name, file);
@@ -95,7 +97,7 @@ enum efm_status srv_registry_write_dataset(struct srv_registry *registry, const 
             length[i] = (uint8_t)((uint64_t)header.size >> (8 * i));
         struct srv_storage_part parts[] = {
             {length, sizeof(length)}, {header.data, header.size}, {bytes, size}};
-        status = srv_storage_write(registry->datasets.folder, file, parts, 3, error);
+        status = srv_storage_write(registry->datasets.folder, file, parts, 3, created, error);
     }
     efm_buffer_release(&query);
     efm_buffer_release(&header);

@@ -57,12 +57,12 @@ bool srv_registry_restore(struct srv_registry *registry, struct srv_shelf *shelf
 EFM_MUST_CHECK enum efm_status srv_registry_open(struct srv_registry *registry, const char *directory,
                                                  struct efm_error *error);
 EFM_MUST_CHECK enum efm_status srv_registry_write_model(struct srv_registry *registry, const char *name,
-                                                        const struct efm_model *model,
+                                                        const struct efm_model *model, int64_t created,
                                                         struct efm_error *error);
 EFM_MUST_CHECK enum efm_status srv_registry_write_dataset(struct srv_registry *registry, const char *name,
                                                           const uint8_t *bytes, size_t size,
                                                           const struct api_dataset_request *request,
-                                                          struct efm_error *error);
+                                                          int64_t created, struct efm_error *error);
 EFM_MUST_CHECK enum efm_status srv_registry_remove_file(struct srv_shelf *shelf, const char *name,
                                                         struct efm_error *error);
 

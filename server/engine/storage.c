@@ -81,7 +81,8 @@ static bool write_all(int file, const struct srv_storage_part *part)
     return true;
 }
 
-static bool write_temporary(int folder, const char *name, const struct srv_storage_part *parts, size_t count)
+static bool write_temporary(int folder, const char *name, const struct srv_storage_part *parts, size_t count,
+                            int64_t changed)
 {
     int file = openat(folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (file < 0)
@@ -89,7 +90,9 @@ static bool write_temporary(int folder, const char *name, const struct srv_stora
     bool good = true;
     for (size_t i = 0; i < count && good; i++)
         good = write_all(file, &parts[i]);
-    good = good && fsync(file) == 0;
+    /* of the last access nothing is said */
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = (time_t)changed}};
+    good = good && futimens(file, times) == 0 && fsync(file) == 0;
     int reason = errno;
     if (close(file) != 0 && good)
         return false;
@@ -98,12 +101,13 @@ static bool write_temporary(int folder, const char *name, const struct srv_stora
 }
 
 enum efm_status srv_storage_write(int folder, const char *name, const struct srv_storage_part *parts,
-                                  size_t count, struct efm_error *error)
+                                  size_t count, int64_t changed, struct efm_error *error)
 {
     char temporary[NAME_MAX + 1];
     if (snprintf(temporary, sizeof(temporary), ".%s%s", name, TEMPORARY) >= (int)sizeof(temporary))
         return efm_error_set(error, EFM_E_IO, "the file name is too long");
-    if (!write_temporary(folder, temporary, parts, count) || renameat(folder, temporary, folder, name) != 0) {
+    if (!write_temporary(folder, temporary, parts, count, changed) ||
+        renameat(folder, temporary, folder, name) != 0) {
         efm_error_set(error, EFM_E_IO, "the file %.100s cannot be written: %m", name);
         unlinkat(folder, temporary, 0);
         return EFM_E_IO;

@@ -2,7 +2,7 @@
  * a limit.
  *
  *     srv_storage_folder("/var/lib/efmd/models", &folder, &error);
- *     srv_storage_write(folder, "cats.safetensors", parts, 1, &error);      durable once it returns
+ *     srv_storage_write(folder, "cats.safetensors", parts, 1, now, &error);      durable once it returns
  *     close(folder);
  *
  * Names are file names, checked by the caller. All functions give EFM_E_IO with the system's reason.
@@ -26,10 +26,11 @@ EFM_MUST_CHECK enum efm_status srv_storage_folder(const char *path, int *folder,
 /* Takes STATE/lock; EFM_E_IO when another process has it. Closing *file lets go. */
 EFM_MUST_CHECK enum efm_status srv_storage_lock(const char *directory, int *file, struct efm_error *error);
 
-/* Temporary file, fsync, rename, fsync of the folder. */
+/* Temporary file, fsync, rename, fsync of the folder. `changed`, in Unix seconds, is what srv_storage_read will
+ * give for it. */
 EFM_MUST_CHECK enum efm_status srv_storage_write(int folder, const char *name,
                                                  const struct srv_storage_part *parts, size_t count,
-                                                 struct efm_error *error);
+                                                 int64_t changed, struct efm_error *error);
 
 /* A whole regular file of at most `limit` bytes, owned by the caller (efm_free); *changed is its time of last
  * change in Unix seconds. EFM_E_LIMIT, EFM_E_MEMORY. */

@@ -3,6 +3,8 @@
  * room. */
 #include "server/engine/registry.h"
 
+#include "core/base/memory.h"
+#include "server/engine/storage.h"
 #include "server/metrics.h"
 
 #include <dirent.h>
@@ -340,6 +342,25 @@ static void test_second_daemon_is_refused(void **state)
     reopen(f);
 }
 
+/* `created` comes back from the file: a restart a second later must not change it. */
+static void test_files_keep_their_time(void **state)
+{
+    struct fixture *f = *state;
+    const struct srv_storage_part part = {"abc", 3};
+    int folder;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int64_t changed = 0;
+    assert_int_equal(srv_storage_folder(f->directory, &folder, NULL), EFM_OK);
+    assert_int_equal(srv_storage_write(folder, "old.txt", &part, 1, 1234567890, NULL), EFM_OK);
+    assert_int_equal(srv_storage_read(folder, "old.txt", 100, &bytes, &size, &changed, NULL), EFM_OK);
+    assert_int_equal(size, 3);
+    assert_memory_equal(bytes, "abc", 3);
+    assert_int_equal(changed, 1234567890);
+    efm_free(bytes);
+    close(folder);
+}
+
 static void test_directory_that_cannot_be_made(void **state)
 {
     struct fixture *f = *state;
@@ -509,6 +530,7 @@ int main(void)
         TEST(test_damage_is_skipped),
         TEST(test_second_daemon_is_refused),
         TEST(test_directory_that_cannot_be_made),
+        TEST(test_files_keep_their_time),
         TEST(test_no_room),
         TEST(test_conditions),
         TEST(test_disk_refuses),
