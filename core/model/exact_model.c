@@ -180,6 +180,24 @@ static enum efm_status fill(struct efm_model *model, const struct efm_exact_spec
     return status;
 }
 
+static void describe_shape(const struct efm_shape *shape, char *out, size_t size)
+{
+    if (efm_shape_is_image(shape))
+        snprintf(out, size, "images of %ux%ux%u (height, width, channels)", shape->height, shape->width,
+                 shape->channels);
+    else
+        snprintf(out, size, "vectors of %zu numbers", shape->dimension);
+}
+
+static enum efm_status refuse_shapes(const struct efm_shape *source, const struct efm_shape *target,
+                                     struct efm_error *error)
+{
+    char one[96], other[96];
+    describe_shape(source, one, sizeof one);
+    describe_shape(target, other, sizeof other);
+    return efm_error_set(error, EFM_E_SHAPE, "the source holds %s and the target %s", one, other);
+}
+
 enum efm_status efm_model_create_exact(struct efm_model **model, const struct efm_exact_spec *spec,
                                        const struct efm_dataset *source, const char *source_name,
                                        const struct efm_dataset *target, const char *target_name,
@@ -187,10 +205,7 @@ enum efm_status efm_model_create_exact(struct efm_model **model, const struct ef
 {
     const struct efm_shape *first = efm_dataset_shape(source), *second = efm_dataset_shape(target);
     if (!efm_shape_equal(first, second))
-        return efm_error_set(error, EFM_E_SHAPE,
-                             "source and target differ in shape: %ux%ux%u (%zu numbers) and %ux%ux%u (%zu)",
-                             first->height, first->width, first->channels, first->dimension, second->height,
-                             second->width, second->channels, second->dimension);
+        return refuse_shapes(first, second, error);
     const struct efm_dataset *plates[2] = {source, target};
     const char *names[2] = {source_name, target_name};
     struct efm_model *made = NULL;

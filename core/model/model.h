@@ -24,7 +24,7 @@ struct efm_model;
 
 /* What a plate holds besides its charges. */
 struct efm_domain {
-    char name[64];        /* of the dataset, shown to users */
+    char name[65];        /* of the dataset, shown to users; 1 to 64 printable ASCII characters */
     bool standard_normal; /* N(0, I): /generate draws fresh points on it */
 };
 

@@ -199,9 +199,9 @@ static void refuses_bad_specs(void **state)
     struct efm_dataset *other = draw(EFM_TOY_UNIFORM, 5, efm_shape_image(1, 2, 1));
     struct efm_model *model = NULL;
     struct efm_error error = {0};
-    char long_name[65];
-    memset(long_name, 'n', 64);
-    long_name[64] = '\0';
+    char long_name[66];
+    memset(long_name, 'n', 65);
+    long_name[65] = '\0';
     const struct efm_exact_spec bad[] = {
         {.kind = EFM_FIELD_CHAIN, .map = EFM_MAP_FORWARD, .length = 1},
         {.kind = EFM_FIELD_CHAIN, .map = EFM_MAP_STOCHASTIC, .length = 1},
@@ -225,9 +225,9 @@ static void refuses_bad_specs(void **state)
         assert_int_equal(efm_model_create_exact(&model, specs, source, "s", target, names[i], NULL),
                          EFM_E_ARGUMENT);
     }
-    long_name[63] = '\0';
+    long_name[64] = '\0'; /* as long as the name of a dataset can be */
     assert_int_equal(efm_model_create_exact(&model, specs, source, "s", other, "t", &error), EFM_E_SHAPE);
-    assert_non_null(strstr(error.message, "1x2x1"));
+    assert_non_null(strstr(error.message, "vectors of 2 numbers and the target images of 1x2x1"));
     assert_null(model);
     assert_int_equal(efm_model_create_exact(&model, specs, source, long_name, target, "t", NULL), EFM_OK);
     assert_string_equal(efm_model_domain(model, EFM_SOURCE)->name, long_name);
