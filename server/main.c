@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -290,6 +291,15 @@ static void drain(struct daemon *daemon)
     srv_log(service->log, SRV_LOG_INFO, "stopping", "\"cancelled\":%zu", srv_http_pending(service->http));
 }
 
+/* Left to itself the C library learns from every large block that is freed to keep larger ones, until a daemon that
+ * once had large requests holds hundreds of megabytes for ever. */
+static void give_memory_back(void)
+{
+    enum { LARGE = 1 << 20 };
+    mallopt(M_MMAP_THRESHOLD, LARGE);
+    mallopt(M_TRIM_THRESHOLD, 4 * LARGE);
+}
+
 static int serve(struct daemon *daemon)
 {
     struct efm_error error = {0};
@@ -298,6 +308,7 @@ static int serve(struct daemon *daemon)
     // Blocked before the first thread is made, so that all inherit it.
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    give_memory_back();
     enum efm_status status = create(daemon, &error);
     if (status == EFM_OK) {
         log_start(daemon);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/transfer_work.h"
 
+#include "api/json.h"
 #include "core/base/memory.h"
 #include "server/config.h"
 #include "server/endpoints/line_work.h"
@@ -16,6 +17,7 @@ struct transfer_work {
     struct srv_work work; /* first: the scheduler gives us this */
     struct srv_service *service;
     struct srv_exchange *exchange;
+    enum api_operation operation;
     struct api_transfer request; /* borrows the body from the exchange */
     struct api_plan plan;
 };
@@ -45,6 +47,23 @@ static void list_name(void *context, const char *name, const struct efm_model *m
         list->text[list->used] = '\0'; /* no half names */
 }
 
+/* Says what there is to choose from, or how a first model is made. */
+static void refuse_model(struct srv_service *service, const char *name, struct api_problem *problem)
+{
+    struct name_list names = {0};
+    srv_registry_each_model(service->registry, list_name, &names);
+    if (names.used == 0)
+        api_problem_set(problem, API_P_UNKNOWN_MODEL, "/model",
+                        "there is no model yet; put two datasets to /v1/datasets/{name}, then {\"arch\": "
+                        "\"exact\", \"source\": ..., \"target\": ...} to /v1/models/{name}");
+    else if (name == NULL)
+        api_problem_set(problem, API_P_MISSING_PARAMETER, "/model", "must name one of the models: %s",
+                        names.text);
+    else
+        api_problem_set(problem, API_P_UNKNOWN_MODEL, "/model",
+                        "there is no model named '%.64s', only %.120s", name, names.text);
+}
+
 /* The model that the request names; when it names none, the only one, whose name is then set. */
 static struct efm_model *choose_model(struct srv_service *service, struct api_transfer *request,
                                       struct api_problem *problem)
@@ -53,20 +72,13 @@ static struct efm_model *choose_model(struct srv_service *service, struct api_tr
     if (api_parameter_given(&api_transfer_table, &request->seen, "model")) {
         model = srv_registry_model(service->registry, request->model, NULL);
         if (model == NULL)
-            api_problem_set(problem, API_P_UNKNOWN_MODEL, "/model", "there is no model named '%.64s'",
-                            request->model);
+            refuse_model(service, request->model, problem);
         return model;
     }
     model = srv_registry_single_model(service->registry, request->model);
-    if (model != NULL)
-        return model;
-    struct name_list names = {0};
-    srv_registry_each_model(service->registry, list_name, &names);
-    api_problem_set(problem, API_P_MISSING_PARAMETER, "/model",
-                    names.used > 0 ? "must name one of the models: %s"
-                                   : "there is no model yet: put one to /v1/models/{name}%s",
-                    names.text);
-    return NULL;
+    if (model == NULL)
+        refuse_model(service, NULL, problem);
+    return model;
 }
 
 /* ---- admission ---- */
@@ -150,27 +162,102 @@ static const struct srv_work_class classes[] = {
     [API_OP_GENERATE] = {"generate", prepare, NULL, complete},
 };
 
-/* Everything before admission. On failure the caller releases the work. */
-static bool plan(struct transfer_work *work, enum api_operation operation, struct api_problem *problem)
+/* Reads the request and decides all that admission asks for. On failure the caller releases the work. */
+static bool plan(struct transfer_work *work, struct api_problem *problem)
 {
     struct srv_service *service = work->service;
     const struct api_message *message = srv_exchange_message(work->exchange);
     uint64_t seed = 0;
-    if (!api_transfer_parse(&work->request, message, operation, &service->limits, problem))
+    if (!api_transfer_parse(&work->request, message, work->operation, &service->limits, problem))
         return false;
     struct efm_model *model = choose_model(service, &work->request, problem);
     work->work.model = model;
-    if (model == NULL || !fresh_seed(&seed, problem) ||
-        !api_transfer_plan(&work->request, model, seed, &work->plan, problem))
-        return false;
+    return model != NULL && fresh_seed(&seed, problem) &&
+           api_transfer_plan(&work->request, model, seed, &work->plan, problem);
+}
+
+/* What the scheduler is told of the lines. */
+static void describe_lines(struct transfer_work *work)
+{
+    struct srv_service *service = work->service;
+    const struct api_message *message = srv_exchange_message(work->exchange);
     double timeout = is_given(work, "timeout") ? work->request.timeout : service->config->timeout;
-    work->work.class = &classes[operation];
+    work->work.class = &classes[work->operation];
     snprintf(work->work.model_name, sizeof(work->work.model_name), "%s", work->request.model);
     work->work.line_count = work->plan.line_count;
-    work->work.bytes = estimate_bytes(work, model, message->body_size);
+    work->work.bytes = estimate_bytes(work, work->work.model, message->body_size);
     work->work.deadline = srv_lines_deadline(timeout);
     work->work.cancelled = srv_exchange_cancelled(work->exchange);
-    return true;
+}
+
+/* To the lines, or to an answer that says why not. */
+static void submit(struct transfer_work *work)
+{
+    struct srv_exchange *exchange = work->exchange;
+    struct api_problem problem = {0};
+    if (srv_scheduler_submit(work->service->scheduler, &work->work, &problem))
+        return;
+    release(work);
+    srv_exchange_problem(exchange, &problem);
+}
+
+/* ---- long JSON ---- */
+
+/* Parsing a megabyte of JSON takes some ten milliseconds, and all clients of an event thread would wait for it:
+ * long JSON is read by a helper, in a work of its own before the one of the lines. */
+enum { LONG_JSON = 256 * 1024 };
+
+static bool has_long_json(const struct api_message *message)
+{
+    char type[64];
+    api_content_type(message->content_type, type, sizeof(type));
+    return message->body_size > LONG_JSON && strcmp(type, "multipart/form-data") != 0 &&
+           (api_json_is_object(message->body, message->body_size) || strcmp(type, "application/json") == 0);
+}
+
+static bool read_long(struct srv_work *base, struct api_problem *problem)
+{
+    base->line_count = 0; /* none yet */
+    return plan((struct transfer_work *)base, problem);
+}
+
+static void complete_long(struct srv_work *base, const struct api_problem *end)
+{
+    struct transfer_work *work = (struct transfer_work *)base;
+    struct srv_exchange *exchange = work->exchange;
+    struct api_problem problem = *end;
+    if (problem.code == API_P_NONE) {
+        describe_lines(work);
+        submit(work);
+        return;
+    }
+    release(work);
+    srv_exchange_problem(exchange, &problem);
+}
+
+static const struct srv_work_class long_class = {"read", read_long, NULL, complete_long};
+
+/* The most that reading takes: one long string three times over, or as many numbers as there can be. */
+static size_t estimate_reading(const struct api_message *message)
+{
+    enum { COPIES = 4, PARSED_NUMBER = 72 };
+    size_t text, numbers;
+    if (!efm_size_multiply(message->body_size, COPIES, &text) ||
+        !efm_size_multiply(srv_points_numbers(message), PARSED_NUMBER, &numbers) ||
+        !efm_size_add(numbers, message->body_size, &numbers))
+        return SIZE_MAX;
+    return text > numbers ? text : numbers;
+}
+
+static void submit_long(struct transfer_work *work, const struct api_message *message)
+{
+    work->work.class = &long_class;
+    work->work.line_count = 1; /* as quick as the decoding of an image, and served with those */
+    work->work.bytes = estimate_reading(message);
+    work->work.deadline = srv_lines_deadline(work->service->config->timeout);
+    work->work.cancelled = srv_exchange_cancelled(work->exchange);
+    srv_exchange_defer(work->exchange);
+    submit(work);
 }
 
 void srv_transfer_start(struct srv_service *service, struct srv_exchange *exchange,
@@ -185,14 +272,16 @@ void srv_transfer_start(struct srv_service *service, struct srv_exchange *exchan
     }
     work->service = service;
     work->exchange = exchange;
-    if (!plan(work, operation, &problem)) {
+    work->operation = operation;
+    const struct api_message *message = srv_exchange_message(exchange);
+    if (has_long_json(message)) {
+        submit_long(work, message);
+    } else if (plan(work, &problem)) {
+        describe_lines(work);
+        srv_exchange_defer(exchange);
+        submit(work);
+    } else {
         release(work);
         srv_exchange_problem(exchange, &problem);
-        return;
     }
-    srv_exchange_defer(exchange);
-    if (srv_scheduler_submit(service->scheduler, &work->work, &problem))
-        return;
-    release(work);
-    srv_exchange_problem(exchange, &problem);
 }

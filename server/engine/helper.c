@@ -4,9 +4,13 @@
 #include "core/base/memory.h"
 #include "server/engine/engine_internal.h"
 
+#include <malloc.h>
 #include <math.h>
 
 static const double IDLE_WAIT = 0.05;
+/* After a work of this many bytes the memory that is free is given back to the system: a long JSON leaves millions of
+ * small holes, which the C library would keep. */
+enum { LARGE_WORK = 32 << 20 };
 
 /* (locked) The oldest work to prepare. Heavy work (a dataset being read, a model being built) may take long,
  * so one helper always stays free of it. */
@@ -104,11 +108,14 @@ static void complete(struct srv_scheduler *scheduler, struct srv_work *work)
     scheduler->bytes -= work->bytes;
     srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_REQUESTS, -1, "");
     srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_BYTES, -(double)work->bytes, "");
+    const bool large = work->bytes >= LARGE_WORK;
     pthread_mutex_unlock(&scheduler->lock);
 
     efm_free(work->waiting);
     work->waiting = NULL;
     work->class->complete(work, &work->problem);
+    if (large)
+        malloc_trim(0);
 
     pthread_mutex_lock(&scheduler->lock);
     if (atomic_fetch_sub(&scheduler->load, 1) == 1 && scheduler->stopping)

@@ -327,6 +327,48 @@ static void vectors_in_json_and_npy(void **state)
     efm_buffer_release(&npy);
 }
 
+/* A megabyte of JSON is read by another thread than a line of it, and is the same request. */
+static void long_json_is_read_like_short(void **state)
+{
+    static const struct {
+        const char *start, *end;
+        int status;
+        const char *code;
+    } cases[] = {
+        {"{\"model\":\"plane\",\"format\":\"npy\",\"vector\":[0.5,0.25]", "}", 200, NULL},
+        {"{\"model\":\"plane\",\"vector\":[0.5,0.25]", "", 400, "malformed_json"},
+        {"{\"model\":\"nobody\",\"vector\":[0.5,0.25]", "}", 404, "unknown_model"},
+        {"{\"model\":\"plane\",\"vector\":[0.5]", "}", 422, "shape_mismatch"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+        struct efm_buffer body = efm_buffer_limited(TEST_FILE_LIMIT);
+        struct test_reply reply, short_reply;
+        efm_buffer_append_string(&body, cases[i].start);
+        struct test_request request = json_request("/v1/transfer", "");
+        for (size_t blank = 0; blank < 1 << 17; ++blank)
+            efm_buffer_append_string(&body, "        ");
+        efm_buffer_append_string(&body, cases[i].end);
+        assert_int_equal(body.status, EFM_OK);
+        request.body = body.data;
+        request.size = body.size;
+        if (cases[i].code != NULL) {
+            test_expect_problem(&server, &request, cases[i].status, cases[i].code);
+        } else {
+            test_send(&server, &request, &reply);
+            test_expect(&reply, 200, NULL);
+            request = json_request("/v1/transfer",
+                                   "{\"model\":\"plane\",\"format\":\"npy\",\"vector\":[0.5,0.25]}");
+            test_send(&server, &request, &short_reply);
+            assert_int_equal(reply.size, short_reply.size);
+            assert_memory_equal(reply.body, short_reply.body, reply.size);
+            test_reply_release(&short_reply);
+            test_reply_release(&reply);
+        }
+        efm_buffer_release(&body);
+    }
+}
+
 static void reverse_goes_back(void **state)
 {
     struct test_reply reply;
@@ -482,6 +524,7 @@ int main(void)
         cmocka_unit_test(several_results_are_one_grid),
         cmocka_unit_test(trajectories),
         cmocka_unit_test(vectors_in_json_and_npy),
+        cmocka_unit_test(long_json_is_read_like_short),
         cmocka_unit_test(reverse_goes_back),
         cmocka_unit_test(seeds_decide),
         cmocka_unit_test(a_full_queue_changes_nothing),
