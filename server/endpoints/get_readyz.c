@@ -13,7 +13,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     efm_buffer_format(&reply.body,
                       "{\"status\":\"%s\",\"checks\":{\"accepting\":%s,\"queue\":{\"requests\":%zu,"
                       "\"capacity\":%llu}},\"version\":\"" EFMD_VERSION "\"}",
-                      draining ? "draining" : "ready", draining ? "false" : "true",
+                      draining ? "draining" : "ok", draining ? "false" : "true",
                       srv_scheduler_load(service->scheduler), (unsigned long long)service->config->queue);
     api_reply_header(&reply, "Cache-Control", "no-store");
     srv_answer_end(exchange, &reply);
