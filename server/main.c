@@ -4,6 +4,7 @@
 // The first SIGTERM or SIGINT: /readyz says 503 while requests are taken for --drain-delay, then new ones are
 // refused, what is under way has --shutdown-timeout, what is left is cancelled. The second one: exit at once.
 
+#include "core/field/products.h"
 #include "server/config.h"
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
@@ -48,8 +49,8 @@ static int print(struct efm_buffer *out)
 
 static void render_version(struct efm_buffer *out)
 {
-    efm_buffer_format(out, "efmd %s\nlibmicrohttpd %s\njansson %s\n", EFMD_VERSION, srv_http_library(),
-                      jansson_version_str());
+    efm_buffer_format(out, "efmd %s\nlibmicrohttpd %s\njansson %s\nfield kernels %s\n", EFMD_VERSION,
+                      srv_http_library(), jansson_version_str(), efm_kernels_name(efm_kernels_at(0)));
 }
 
 /* What --help, --version, --print-config and --check-config do. */
@@ -214,8 +215,8 @@ static enum efm_status create(struct daemon *daemon, struct efm_error *error)
         status = create_scheduler(daemon, error);
     if (status == EFM_OK) {
         srv_metrics_set(daemon->service.metrics, SRV_M_BUILD_INFO, 1,
-                        "version=\"%s\",libmicrohttpd=\"%s\",jansson=\"%s\"", EFMD_VERSION,
-                        srv_http_library(), jansson_version_str());
+                        "version=\"%s\",libmicrohttpd=\"%s\",jansson=\"%s\",kernels=\"%s\"", EFMD_VERSION,
+                        srv_http_library(), jansson_version_str(), efm_kernels_name(efm_kernels_at(0)));
         status = create_http(daemon, error);
     }
     return status == EFM_OK ? write_port_file(daemon, error) : status;

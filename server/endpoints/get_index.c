@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/json.h"
+#include "core/field/products.h"
 #include "server/config.h"
 #include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
@@ -50,12 +51,13 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     append_endpoints(out);
     efm_buffer_append_string(out, ",");
     append_limits(out, service);
-    efm_buffer_format(out,
-                      ",\"build\":{\"cores\":%u,\"workers\":%llu,\"threads\":%llu,\"helpers\":%llu,"
-                      "\"event_threads\":%llu,\"batch\":%llu}}",
-                      srv_config_cores(), (unsigned long long)config->workers,
-                      (unsigned long long)config->threads, (unsigned long long)config->helpers,
-                      (unsigned long long)config->event_threads, (unsigned long long)config->batch);
+    efm_buffer_format(
+        out,
+        ",\"build\":{\"kernels\":\"%s\",\"cores\":%u,\"workers\":%llu,\"threads\":%llu,\"helpers\":%llu,"
+        "\"event_threads\":%llu,\"batch\":%llu}}",
+        efm_kernels_name(efm_kernels_at(0)), srv_config_cores(), (unsigned long long)config->workers,
+        (unsigned long long)config->threads, (unsigned long long)config->helpers,
+        (unsigned long long)config->event_threads, (unsigned long long)config->batch);
     srv_answer_end(exchange, &reply);
 }
 
@@ -65,5 +67,5 @@ const struct srv_endpoint srv_get_index = {
     .handle = handle,
     .takes = "",
     .gives = "application/json",
-    .help = "What this server is: its endpoints, limits and threads",
+    .help = "What this server is: its endpoints, limits, instruction set and threads",
 };

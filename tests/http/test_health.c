@@ -92,7 +92,8 @@ static void metrics_please_prometheus(void **state)
     test_reply_header(&reply, "Content-Type", type, sizeof type);
     assert_non_null(strstr(type, "version=0.0.4"));
     const char *text = (const char *)reply.body;
-    static const char *const needed[] = {"\nefm_build_info{",
+    static const char *const needed[] = {"\nefm_build_info{version=",
+                                         "kernels=\"",
                                          "\nefm_http_requests_total{",
                                          "\nefm_http_request_duration_seconds_bucket{",
                                          "\nefm_queue_requests ",
@@ -147,6 +148,9 @@ static void index_greets(void **state)
     (void)state;
     assert_string_equal(json_string_value(json_object_get(json, "name")), "efmd");
     assert_true(json_is_string(json_object_get(json, "version")));
+    const json_t *build = json_object_get(json, "build");
+    assert_true(json_is_string(json_object_get(build, "kernels")));
+    assert_true(json_integer_value(json_object_get(build, "cores")) > 0);
     json_decref(json);
 }
 
