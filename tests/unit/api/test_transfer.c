@@ -236,8 +236,7 @@ static void vectors_in_npy(void **state)
     assert_memory_equal(request.inputs[2].vector, values + 4, 2 * sizeof(float));
     assert_int_equal(request.inputs[2].shape.channels, 0);
     api_transfer_release(&request);
-    expect_refused(message_of("", "", file.data, file.size - 1), API_P_INVALID_NPY, "/vectors",
-                   NULL);
+    expect_refused(message_of("", "", file.data, file.size - 1), API_P_INVALID_NPY, "/vectors", NULL);
     efm_buffer_release(&file);
     file = npy_file(values, (size_t[]){2, 2, 1, 3}, 4);
     expect_parsed(&request, message_of("", "", file.data, file.size));
