@@ -1,25 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/points.h"
 #include "core/base/memory.h"
-#include "server/config.h"
-#include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/line_work.h"
-
-#include <stdio.h>
-
-struct trace_work {
-    struct srv_work work; /* first: the scheduler gives us this */
-    struct srv_service *service;
-    struct srv_exchange *exchange;
-    struct api_points request;
-};
+#include "server/endpoints/points_work.h"
 
 /* Reading points takes time in proportion to the body, so it is done here and not on the event thread; only
  * now are the number of lines and the time allowed known. */
 static bool prepare(struct srv_work *base, struct api_problem *problem)
 {
-    struct trace_work *work = (struct trace_work *)base;
+    struct srv_points_work *work = (struct srv_points_work *)base;
     struct efm_flow_options options;
     size_t dimension = efm_field_dimension(efm_model_field(base->model));
     if (!api_trace_parse(&work->request, srv_exchange_message(work->exchange), dimension,
@@ -32,27 +21,19 @@ static bool prepare(struct srv_work *base, struct api_problem *problem)
     return srv_lines_create(base, &options, work->request.x, dimension, problem);
 }
 
-static void release(struct trace_work *work)
+static void release(struct srv_points_work *work)
 {
     srv_lines_destroy(&work->work);
-    api_points_release(&work->request);
-    efm_model_unref(work->work.model);
-    efm_free(work);
 }
 
 static void complete(struct srv_work *base, const struct api_problem *end)
 {
-    struct trace_work *work = (struct trace_work *)base;
-    struct srv_exchange *exchange = work->exchange;
+    struct srv_points_work *work = (struct srv_points_work *)base;
     struct api_problem problem = *end;
     struct api_reply reply = {0};
     if (problem.code == API_P_NONE)
         api_trace_render(&work->request, base->lines, &reply, &problem);
-    release(work);
-    if (problem.code == API_P_NONE)
-        srv_exchange_reply(exchange, &reply);
-    else
-        srv_exchange_problem(exchange, &problem);
+    srv_points_work_end(work, &reply, &problem, release);
 }
 
 /* As many lines as the body can hold, each with all its frames. */
@@ -78,31 +59,12 @@ static const struct srv_work_class class = {"trace", prepare, NULL, complete};
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    struct api_problem problem = {0};
-    struct efm_model *model = srv_answer_model(service, exchange, NULL);
-    if (model == NULL)
+    struct srv_points_work *work = srv_points_work_create(service, exchange, sizeof(*work), &class);
+    if (work == NULL)
         return;
-    struct trace_work *work = efm_allocate_array(1, sizeof(*work));
-    if (work == NULL) {
-        efm_model_unref(model);
-        api_problem_set(&problem, API_P_NO_MEMORY, NULL, "no memory for the request");
-        srv_exchange_problem(exchange, &problem);
-        return;
-    }
-    work->service = service;
-    work->exchange = exchange;
-    work->work.class = &class;
-    work->work.model = model;
-    snprintf(work->work.model_name, sizeof(work->work.model_name), "%s", srv_exchange_name(exchange));
     work->work.line_count = 1; /* at least; prepare knows */
-    work->work.bytes = estimate_bytes(service, model, srv_exchange_message(exchange));
-    work->work.deadline = srv_lines_deadline(service->config->timeout);
-    work->work.cancelled = srv_exchange_cancelled(exchange);
-    srv_exchange_defer(exchange);
-    if (srv_scheduler_submit(service->scheduler, &work->work, &problem))
-        return;
-    release(work);
-    srv_exchange_problem(exchange, &problem);
+    srv_points_work_submit(work, estimate_bytes(service, work->work.model, srv_exchange_message(exchange)),
+                           release);
 }
 
 const struct srv_endpoint srv_post_trace = {
