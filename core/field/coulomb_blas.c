@@ -154,6 +154,13 @@ EFM_CLONES static void add_difference(double *restrict sum, double weight, const
         sum[d] += weight * ((double)x[d] - (double)y[d]);
 }
 
+EFM_CLONES static void scale(double *restrict x, double factor, size_t dimension)
+{
+#pragma omp simd
+    for (size_t d = 0; d < dimension; d++)
+        x[d] *= factor;
+}
+
 /* sum += weight * x - mean, both centred */
 EFM_CLONES static void add_dense(double *restrict sum, double weight, const float *restrict x,
                                  const float *restrict mean, size_t dimension)
@@ -435,10 +442,8 @@ static void finish_point(void *context, size_t point, size_t slot)
     struct efm_raw_field raw = {.x = u};
     const struct plate_sums *p = &state->plate[EFM_SOURCE], *q = &state->plate[EFM_TARGET];
     if (field->base.kind == EFM_FIELD_PER_PLATE) {
-        for (size_t d = 0; d < dimension; d++) {
-            u[d] /= p->q;
-            v[d] /= q->q;
-        }
+        scale(u, 1 / p->q, dimension);
+        scale(v, 1 / q->q, dimension);
         raw.z = efm_field_blend(u, state->rows[EFM_SOURCE].offset, v, state->rows[EFM_TARGET].offset,
                                 dimension, field->gamma);
     } else {

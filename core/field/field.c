@@ -97,12 +97,39 @@ void efm_field_destroy(struct efm_field *field)
         field->class->destroy(field);
 }
 
+EFM_CLONES static double largest_size(const double *restrict x, size_t dimension)
+{
+    double largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (size_t d = 0; d < dimension; d++) {
+        double size = fabs(x[d]);
+        largest = size > largest ? size : largest;
+    }
+    return largest;
+}
+
+EFM_CLONES static double sum_of_squares(const double *restrict x, double factor, size_t dimension)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t d = 0; d < dimension; d++)
+        sum += x[d] * factor * (x[d] * factor);
+    return sum;
+}
+
+EFM_CLONES static void divide(float *restrict out, const double *restrict x, double norm, size_t dimension)
+{
+#pragma omp simd
+    for (size_t d = 0; d < dimension; d++)
+        out[d] = (float)(x[d] / norm);
+}
+
 void efm_field_store(const struct efm_raw_field *raw, size_t dimension, size_t index,
                      const struct efm_field_values *values)
 {
-    double largest = fabs(raw->z), sum = 0;
-    for (size_t d = 0; d < dimension; d++)
-        largest = fmax(largest, fabs(raw->x[d]));
+    double largest = largest_size(raw->x, dimension), height = fabs(raw->z);
+    if (!(height <= largest)) /* a height that is no number, as on a charge, counts */
+        largest = height;
     float *out = values->x + index * dimension;
     if (!(largest > 0) || !isfinite(largest)) {
         memset(out, 0, dimension * sizeof *out);
@@ -110,27 +137,28 @@ void efm_field_store(const struct efm_raw_field *raw, size_t dimension, size_t i
         values->log_norm[index] = largest == 0 ? -INFINITY : INFINITY; /* on a charge there is no direction */
         return;
     }
-    /* Scaled by the largest component first, so that squares neither vanish nor overflow. */
-    for (size_t d = 0; d < dimension; d++)
-        sum += raw->x[d] / largest * (raw->x[d] / largest);
-    sum += raw->z / largest * (raw->z / largest);
-    double norm = largest * sqrt(sum);
-    for (size_t d = 0; d < dimension; d++)
-        out[d] = (float)(raw->x[d] / norm);
+    /* Scaled by a power of two near the largest component first, so that squares neither vanish nor overflow. */
+    int exponent = ilogb(largest) > -1000 ? ilogb(largest) : -1000;
+    double factor = ldexp(1, -exponent), z = raw->z * factor;
+    double norm = ldexp(sqrt(sum_of_squares(raw->x, factor, dimension) + z * z), exponent);
+    divide(out, raw->x, norm, dimension);
     values->z[index] = raw->z / norm;
     values->log_norm[index] = raw->scale + log(norm);
 }
 
-double efm_field_blend(double *ux, double uz, const double *vx, double vz, size_t dimension, double gamma)
+EFM_CLONES static void blend(double *restrict ux, double a, const double *restrict vx, double b,
+                             size_t dimension)
 {
-    double uu = uz * uz, vv = vz * vz;
-    for (size_t d = 0; d < dimension; d++) {
-        uu += ux[d] * ux[d];
-        vv += vx[d] * vx[d];
-    }
-    double root = sqrt((double)dimension + 1);
-    double a = root / (sqrt(uu) + gamma), b = root / (sqrt(vv) + gamma);
+#pragma omp simd
     for (size_t d = 0; d < dimension; d++)
         ux[d] = a * ux[d] - b * vx[d];
+}
+
+double efm_field_blend(double *ux, double uz, const double *vx, double vz, size_t dimension, double gamma)
+{
+    double uu = uz * uz + sum_of_squares(ux, 1, dimension), vv = vz * vz + sum_of_squares(vx, 1, dimension);
+    double root = sqrt((double)dimension + 1);
+    double a = root / (sqrt(uu) + gamma), b = root / (sqrt(vv) + gamma);
+    blend(ux, a, vx, b, dimension);
     return a * uz - b * vz;
 }
