@@ -14,6 +14,7 @@
  *     memcpy(result, efm_line_position(line), D * sizeof(float));
  *
  * A line's result is a function of (field, options, start, image_index) alone, never of its neighbours.
+ * A start that is a charge itself has no line of its own: it leaves in a direction drawn from (seed, image_index).
  *
  * Threads: one thread at a time per flow and per line; many flows may share one field.
  */

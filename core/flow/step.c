@@ -131,21 +131,43 @@ static void begin_steps(struct efm_line *line, double height)
     efm_line_ask_here(line, EFM_PHASE_STAGE, height);
 }
 
+/* A charge sends lines in all directions alike. The one straight up is like none of the others: on the axis nothing pulls
+ * it aside, and it meets the middle between two equal charges. So a start on a charge takes a random point of the half
+ * sphere around it; returns the height of that point. */
+static double leave_charge(struct efm_line *line, double radius)
+{
+    double up = fabs(efm_random_normal(&line->start_stream)), square = up * up;
+    for (size_t d = 0; d < line->dimension; d++) {
+        line->trial[d] = (float)efm_random_normal(&line->start_stream);
+        square += (double)line->trial[d] * (double)line->trial[d];
+    }
+    double scale = radius / sqrt(square);
+    for (size_t d = 0; d < line->dimension; d++)
+        line->x[d] += (float)(scale * (double)line->trial[d]);
+    return scale * up;
+}
+
 /* The start law: a line begins where its own plate stops being grains: at the height that equals the distance
  * to the nearest charge, a coordinate each. On the plate itself the field would only push along the plate. */
 static void take_probe(struct efm_line *line, const struct efm_line_sample *sample)
 {
     int own = line->options.direction == EFM_DIRECTION_FORWARD ? EFM_SOURCE : EFM_TARGET;
-    double height = sample->nearest[own] / sqrt((double)line->dimension + 1);
+    double root = sqrt((double)line->dimension + 1), height = sample->nearest[own] / root;
     if (!isfinite(height))
         height = efm_field_resolution(line->field, own); /* a field without charges */
+    /* `forward` keeps to the line straight up, as printed: it may not follow one that bends back. */
+    bool on_charge = height < line->start_height && line->options.map != EFM_MAP_FORWARD;
     height = fmin(fmax(height, line->start_height), 0.5 * line->length);
-    if (line->options.map != EFM_MAP_STOCHASTIC) {
-        begin_steps(line, height);
+    if (line->options.map == EFM_MAP_STOCHASTIC) {
+        line->start_height = height = fmax(height, efm_field_resolution(line->field, own));
+        if (on_charge)
+            (void)leave_charge(line, height * root); /* the side is chosen by E_z at this height */
+        efm_line_ask_here(line, EFM_PHASE_ABOVE, height);
         return;
     }
-    line->start_height = height = fmax(height, efm_field_resolution(line->field, own));
-    efm_line_ask_here(line, EFM_PHASE_ABOVE, height);
+    if (on_charge)
+        height = fmin(fmax(leave_charge(line, height * root), 0.01 * height), 0.5 * line->length);
+    begin_steps(line, height);
 }
 
 /* E_z jumps by the density P at the plate: of P's lines the share E_z(0+) / P starts forward, the rest

@@ -10,7 +10,7 @@
 static const double IDLE_WAIT = 0.05;
 /* After a work of this many bytes the memory that is free is given back to the system: a long JSON leaves millions of
  * small holes, which the C library would keep. */
-enum { LARGE_WORK = 32 << 20 };
+enum { LARGE_WORK = 2 << 20 };
 
 /* (locked) The oldest work to prepare. Heavy work (a dataset being read, a model being built) may take long,
  * so one helper always stays free of it. */
