@@ -299,6 +299,7 @@ static void give_memory_back(void)
     enum { LARGE = 1 << 20 };
     mallopt(M_MMAP_THRESHOLD, LARGE);
     mallopt(M_TRIM_THRESHOLD, 4 * LARGE);
+    mallopt(M_ARENA_MAX, 1); /* malloc_trim leaves the end of every other arena where it is */
 }
 
 static int serve(struct daemon *daemon)
