@@ -71,6 +71,38 @@ static void every_line_ends_on_the_charge(void **state)
                     travel_between(&routes[r], dimensions[d], (enum efm_direction)direction, 1e-3 * aside);
 }
 
+/* ---- a start that is a charge: the line straight up would land nowhere ---- */
+
+static void start_on_a_charge_lands_on_one(void **state)
+{
+    (void)state;
+    enum { DIMENSION = 64, CHARGES = 12 };
+    static float charges[2][CHARGES * DIMENSION];
+    for (int side = 0; side < 2; side++) {
+        struct efm_random random;
+        efm_random_init(&random, 5, (uint64_t)side, EFM_RANDOM_TEST);
+        efm_random_fill_normal(&random, charges[side], CHARGES * DIMENSION);
+    }
+    struct capacitor plates = {CHARGES, CHARGES, DIMENSION, 5, charges[0], charges[1]};
+    struct efm_field *field = capacitor_field(&plates, EFM_FIELD_CHAIN, EFM_EXACT_AUTO, 0);
+    struct efm_flow_options options = options_of(field, EFM_MAP_CHAIN, EFM_SOLVER_ARC_LENGTH);
+    options.tolerance = 1e-2;
+    for (int i = 0; i < 2 * CHARGES; i++) {
+        const float *start = charges[i % 2] + i / 2 * DIMENSION, *ends = charges[1 - i % 2];
+        options.direction = i % 2 == 0 ? EFM_DIRECTION_FORWARD : EFM_DIRECTION_REVERSE;
+        struct efm_line *line = line_of(field, &options, start, (uint64_t)i);
+        travel(field, line);
+        assert_int_equal(efm_line_state(line), EFM_LINE_LANDED);
+        double nearest = INFINITY;
+        for (int j = 0; j < CHARGES; j++)
+            nearest =
+                fmin(nearest, squared_between(efm_line_position(line), ends + j * DIMENSION, DIMENSION));
+        assert_true(sqrt(nearest) < 1e-2); /* charges are 11 apart */
+        efm_line_destroy(line);
+    }
+    efm_field_destroy(field);
+}
+
 /* ---- a smooth field: dx/dz = x cos z, so x = x0 e^(sin z - sin z0) ---- */
 
 static double swell(const float *x, double z, size_t dimension, double *out)
@@ -219,10 +251,10 @@ static void reverse_undoes_forward(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_line_ends_on_the_charge), cmocka_unit_test(the_error_of_euler_halves),
-        cmocka_unit_test(the_error_of_heun_quarters),    cmocka_unit_test(fixed_steps_cost_what_they_say),
-        cmocka_unit_test(rk45_respects_the_tolerance),   cmocka_unit_test(arc_length_respects_the_tolerance),
-        cmocka_unit_test(reverse_undoes_forward),
+        cmocka_unit_test(every_line_ends_on_the_charge),     cmocka_unit_test(start_on_a_charge_lands_on_one),
+        cmocka_unit_test(the_error_of_euler_halves),         cmocka_unit_test(the_error_of_heun_quarters),
+        cmocka_unit_test(fixed_steps_cost_what_they_say),    cmocka_unit_test(rk45_respects_the_tolerance),
+        cmocka_unit_test(arc_length_respects_the_tolerance), cmocka_unit_test(reverse_undoes_forward),
     };
     return cmocka_run_group_tests_name("flow/solvers", tests, NULL, NULL);
 }
