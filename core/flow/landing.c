@@ -63,14 +63,14 @@ static bool crosses_steeply(const struct efm_line *line, const struct efm_line_s
     return 40 * fabs(here->z) * sqrt((double)line->dimension) >= sqrt(fmax(1 - here->z * here->z, 0));
 }
 
-/* After an accepted step, at (x, height) with the direction of `sample` when that was taken here. */
+/* After an accepted step, at (x, height), where the field is `here`. */
 void efm_line_stochastic_events(struct efm_line *line, const struct efm_line_sample *here)
 {
     double height = line->height, length = line->length;
     double below = line->start_height, above = line->landing_height * 10;
     bool rising = here->z > 0;
-    bool steep =
-        crosses_steeply(line, here); /* a flat line is left to find its own way between the charges */
+    /* A flat line is left to find its own way between the charges. */
+    bool steep = crosses_steeply(line, here);
     if (steep && fabs(height) <= below && (rising ? height < 0 : height > 0)) {
         /* Through the own plate: charges of the same sign let a line pass. */
         move_straight(line, here, rising ? below : -below);

@@ -103,12 +103,10 @@ static enum efm_status find_deviation(const struct efm_dataset *source, const st
     return status;
 }
 
-enum efm_status efm_model_default_length(enum efm_field_kind kind, const struct efm_dataset *source,
-                                         const struct efm_dataset *target, double *length,
-                                         struct efm_error *error)
+enum efm_status efm_model_default_length(const struct efm_dataset *source, const struct efm_dataset *target,
+                                         double *length, struct efm_error *error)
 {
     double deviation = 0;
-    (void)kind; /* images: by measurement, for every kind; docs/measurements.md */
     if (efm_shape_is_image(efm_dataset_shape(source))) {
         *length = 10;
         return EFM_OK;
@@ -170,7 +168,7 @@ static enum efm_status fill(struct efm_model *model, const struct efm_exact_spec
     double length = spec->length;
     enum efm_status status = check_map(spec->kind, spec->map, error);
     if (status == EFM_OK && length == 0)
-        status = efm_model_default_length(spec->kind, plates[0], plates[1], &length, error);
+        status = efm_model_default_length(plates[0], plates[1], &length, error);
     if (status == EFM_OK)
         status = check_numbers(length, model->gamma, error);
     if (status == EFM_OK)

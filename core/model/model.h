@@ -44,8 +44,7 @@ efm_model_create_exact(struct efm_model **model, const struct efm_exact_spec *sp
 
 /* The distance that plates of these samples are given when none is asked for: 10 for images, whose numbers lie in [-1, 1]
  * (the chain keeps colours best there, see docs/measurements.md), else 4 times the deviation of a coordinate over both plates. */
-EFM_MUST_CHECK enum efm_status efm_model_default_length(enum efm_field_kind kind,
-                                                        const struct efm_dataset *source,
+EFM_MUST_CHECK enum efm_status efm_model_default_length(const struct efm_dataset *source,
                                                         const struct efm_dataset *target, double *length,
                                                         struct efm_error *error);
 

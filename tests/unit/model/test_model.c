@@ -165,9 +165,9 @@ static void chooses_what_is_not_given(void **state)
     double length = 0;
     assert_int_equal(efm_dataset_from_floats(&source, plates[0], 2, &vector, NULL), EFM_OK);
     assert_int_equal(efm_dataset_from_floats(&target, plates[1], 2, &vector, NULL), EFM_OK);
-    assert_int_equal(efm_model_default_length(EFM_FIELD_CHAIN, source, target, &length, NULL), EFM_OK);
+    assert_int_equal(efm_model_default_length(source, target, &length, NULL), EFM_OK);
     assert_true(fabs(length - 20) < 1e-12);
-    assert_int_equal(efm_model_default_length(EFM_FIELD_CHAIN, source, source, &length, NULL), EFM_OK);
+    assert_int_equal(efm_model_default_length(source, source, &length, NULL), EFM_OK);
     assert_true(length == 1);
     efm_dataset_unref(source);
     efm_dataset_unref(target);
