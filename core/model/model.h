@@ -19,6 +19,7 @@
 #include "core/data/dataset.h"
 #include "core/field/field.h"
 #include "core/flow/flow.h"
+#include "core/net/net.h"
 
 struct efm_model;
 
@@ -41,6 +42,27 @@ EFM_MUST_CHECK enum efm_status
 efm_model_create_exact(struct efm_model **model, const struct efm_exact_spec *spec,
                        const struct efm_dataset *source, const char *source_name,
                        const struct efm_dataset *target, const char *target_name, struct efm_error *error);
+
+/* What a learned model is made of; see core/field/learned.h. */
+struct efm_learned_spec {
+    enum efm_map map; /* forward, or chain for a velocity of the chain */
+    enum efm_field_kind kind;
+    double length, lowest, gamma;
+    bool velocity;
+    const char *target; /* word of what it was trained on: "per_plate", "flow_matching", ... */
+    bool bf16;          /* its file stores weights as bfloat16; they are rounded when the model is made */
+    enum efm_precision precision; /* that it runs in */
+    const char *names[2];         /* of the domains, by enum efm_plate_side */
+    bool standard_normal[2];
+    const char *record; /* JSON text about the training, kept in the file; NULL: none. At most 64 KiB. */
+};
+
+/* `net` is shared (referenced), parameters [efm_net_size] are borrowed for the call. Its arch is that of the net: "unet"
+ * or "mlp". */
+EFM_MUST_CHECK enum efm_status efm_model_create_learned(struct efm_model **model,
+                                                        const struct efm_learned_spec *spec,
+                                                        struct efm_net *net, const float *parameters,
+                                                        struct efm_error *error);
 
 /* The distance that plates of these samples are given when none is asked for: 10 for images, whose numbers lie in [-1, 1]
  * (the chain keeps colours best there, see docs/measurements.md), else 4 times the deviation of a coordinate over both plates. */

@@ -7,14 +7,16 @@ import os
 import sources
 
 # room: the rooms that it may include beside itself. "server" is what lies in server/ itself.
-CORE = ["core/base", "core/image", "core/data", "core/field", "core/flow", "core/model"]
+CORE = ["core/base", "core/image", "core/data", "core/net", "core/field", "core/flow", "core/model", "core/train"]
 ROOMS = {
     "core/base": [],
     "core/image": ["core/base"],
     "core/data": ["core/base", "core/image"],
-    "core/field": ["core/base"],
+    "core/net": ["core/base"],
+    "core/field": ["core/base", "core/net"],
     "core/flow": ["core/base", "core/field"],
-    "core/model": ["core/base", "core/data", "core/field", "core/flow"],
+    "core/model": ["core/base", "core/data", "core/net", "core/field", "core/flow"],
+    "core/train": ["core/base", "core/data", "core/net", "core/field", "core/model"],
     "api": CORE,
     "server": CORE + ["api"],
     "server/http": CORE + ["api", "server"],

@@ -1,0 +1,92 @@
+/* batch.h - what a network is trained on in one step: points of the training volume and the field there.
+ *
+ * A step draws `charges` samples a plate, puts `size` points between them by a sampler, and takes the target at the
+ * points: the field of these charges (per_plate, superposition), the velocity of a chain seen from one charge
+ * (chain_single), or of a straight line (flow_matching). All of it is a function of (seed, step).
+ *
+ *     efm_batcher_create(&batcher, &options, source, target, team, &error);
+ *     efm_batcher_make(batcher, step, &batch, &error);         batch.x [size, D] and so on, borrowed until the next
+ *
+ * Formulas: the published work for uniform, geometric, tube, per_plate and superposition; marginal and chain_single
+ * are derived from the chain of capacitors (see docs/method.md).
+ * Threads: one at a time per batcher. */
+#ifndef EFM_TRAIN_BATCH_H
+#define EFM_TRAIN_BATCH_H
+
+#include "core/train/samples.h"
+
+#define EFM_SAMPLER_MAP(X)                                                                                   \
+    X(EFM_SAMPLER_UNIFORM, "uniform", "z uniform, x on the straight line of a random pair")                  \
+    X(EFM_SAMPLER_GEOMETRIC, "geometric",                                                                    \
+      "z = |N(0, sigma^2)| (1 + tau)^m, dense near the plates; x as uniform")                                \
+    X(EFM_SAMPLER_TUBE, "tube", "uniform plus noise of random direction, of length |N(L/2, sigma^2)|")       \
+    X(EFM_SAMPLER_MARGINAL, "marginal", "points as dense as the lines that cross them")
+
+#define EFM_TARGET_MAP(X)                                                                                    \
+    X(EFM_TRAIN_PER_PLATE, "per_plate", "the difference of the plates' normalised mean offsets")             \
+    X(EFM_TRAIN_SUPERPOSITION, "superposition", "the unit direction of E times sqrt(D + 1)")                 \
+    X(EFM_TRAIN_CHAIN_SINGLE, "chain_single",                                                                \
+      "the velocity of the chain from the one charge that made the point")                                   \
+    X(EFM_TRAIN_FLOW_MATCHING, "flow_matching", "the velocity (q - p) / L of a random pair, for comparison")
+
+#define EFM_TRAIN_ENUM(symbol, word, meaning) symbol,
+enum efm_sampler { EFM_SAMPLER_MAP(EFM_TRAIN_ENUM) };
+enum efm_training_target { EFM_TARGET_MAP(EFM_TRAIN_ENUM) };
+#undef EFM_TRAIN_ENUM
+
+const char *efm_sampler_name(enum efm_sampler sampler);
+EFM_MUST_CHECK enum efm_status efm_sampler_parse(const char *word, enum efm_sampler *sampler);
+const char *efm_training_target_name(enum efm_training_target target);
+EFM_MUST_CHECK enum efm_status efm_training_target_parse(const char *word, enum efm_training_target *target);
+
+struct efm_batch_options {
+    enum efm_sampler sampler;
+    enum efm_training_target target;
+    double length;  /* L > 0 */
+    double lowest;  /* heights lie in [lowest, L - lowest] */
+    double gamma;   /* per_plate */
+    size_t size;    /* points a step */
+    size_t charges; /* a plate and step, >= size; 0: the whole data set (noise: EFM_BATCH_NOISE_CHARGES) */
+    size_t
+        refresh; /* charges are drawn anew every so many steps (1: each), points of a step use the charges in turn */
+    double sigma; /* geometric: 0.1; tube: spread of the noise's length, 0: L/10 */
+    double tau;   /* geometric: 0.03 */
+    uint64_t seed;
+};
+
+enum { EFM_BATCH_NOISE_CHARGES = 8192 };
+
+/* What serves images best by measurement (docs/measurements.md); for vectors the published toy. */
+void efm_batch_options_default(struct efm_batch_options *options, const struct efm_shape *shape);
+EFM_MUST_CHECK enum efm_status efm_batch_options_check(const struct efm_batch_options *options,
+                                                       struct efm_error *error);
+
+/* Which field the network learns: what a learned field of this target is called, and whether f_z is fixed to 1. */
+enum efm_field_kind efm_training_target_kind(enum efm_training_target target);
+bool efm_training_target_is_velocity(enum efm_training_target target);
+
+struct efm_training_batch {
+    size_t size;
+    const float *x;        /* [size, D] */
+    const float *z;        /* [size] */
+    const float *target_x; /* [size, D] */
+    const float *target_z; /* [size], NULL for a velocity */
+    const float *weight;   /* [size], NULL: all 1 */
+};
+
+struct efm_batcher;
+
+/* `source`, `target` and `team` are borrowed for its life; the samples have one shape (EFM_E_SHAPE). */
+EFM_MUST_CHECK enum efm_status efm_batcher_create(struct efm_batcher **batcher,
+                                                  const struct efm_batch_options *options,
+                                                  const struct efm_samples *source,
+                                                  const struct efm_samples *target, struct efm_team *team,
+                                                  struct efm_error *error);
+void efm_batcher_destroy(struct efm_batcher *batcher);
+size_t efm_batcher_bytes(const struct efm_batcher *batcher);
+
+/* The batch of step `step`, borrowed until the next call. EFM_E_MEMORY. */
+EFM_MUST_CHECK enum efm_status efm_batcher_make(struct efm_batcher *batcher, uint64_t step,
+                                                struct efm_training_batch *batch, struct efm_error *error);
+
+#endif
