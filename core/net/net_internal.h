@@ -7,7 +7,10 @@
 #include "core/net/net.h"
 #include "core/net/onednn_ops.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
+
+#define EFM_NET_MAX_PARAMETERS (UINT64_C(1) << 31)
 
 /* Run-time dispatch over instruction sets; a sanitizer is not ready yet when ifunc resolvers run. */
 #if defined(__x86_64__) && !defined(EFM_NO_CLONES)
@@ -64,6 +67,9 @@ struct efm_net_run {
 
 extern const struct efm_net_class efm_unet_class;
 extern const struct efm_net_class efm_mlp_class;
+
+/* Puts the widths that 0 stands for into a checked config (config.c). */
+void efm_net_config_complete(struct efm_net_config *config);
 
 /* Adds a parameter at the end of the table; *index is its place. fan_in, fan_out and scale matter to FAN_AVERAGE alone. */
 struct efm_parameter_kind {
