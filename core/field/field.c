@@ -85,6 +85,11 @@ size_t efm_field_workspace_capacity(const struct efm_field_workspace *workspace)
     return workspace->capacity;
 }
 
+size_t efm_field_workspace_bytes(const struct efm_field_workspace *workspace)
+{
+    return sizeof *workspace + workspace->arena.size;
+}
+
 void efm_field_evaluate(const struct efm_field *field, struct efm_field_workspace *workspace, const float *x,
                         const double *z, size_t count, const struct efm_field_values *values)
 {

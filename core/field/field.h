@@ -71,6 +71,7 @@ EFM_MUST_CHECK enum efm_status efm_field_workspace_create(struct efm_field_works
                                                           struct efm_team *team, struct efm_error *error);
 void efm_field_workspace_destroy(struct efm_field_workspace *workspace);
 size_t efm_field_workspace_capacity(const struct efm_field_workspace *workspace);
+size_t efm_field_workspace_bytes(const struct efm_field_workspace *workspace); /* held in memory */
 
 /* Evaluates the field at `count` <= capacity points: x [count, D] row-major and z [count], borrowed for the
  * call. Points must be finite; what a point that is not finite gives is not defined, but it harms no other.
@@ -107,6 +108,17 @@ EFM_MUST_CHECK enum efm_status efm_exact_field_create(struct efm_field **field, 
                                                       size_t target_count, size_t dimension,
                                                       const struct efm_exact_options *options,
                                                       struct efm_error *error);
+
+/* A field whose charges change, as in training: charges of 0 at first. Write to both arrays [count, D], then update,
+ * and it is the field that efm_exact_field_create makes of them, with a resolution of L / 1000. The charges must be
+ * finite. No thread may evaluate meanwhile; workspaces stay valid. Neither call allocates. */
+EFM_MUST_CHECK enum efm_status efm_exact_field_create_empty(struct efm_field **field, size_t source_count,
+                                                            size_t target_count, size_t dimension,
+                                                            const struct efm_exact_options *options,
+                                                            struct efm_error *error);
+float *efm_exact_field_charges(struct efm_field *field,
+                               enum efm_plate_side side); /* of an exact field only */
+void efm_exact_field_update(struct efm_field *field, struct efm_team *team);
 
 /* The charges of a plate [*count, D], borrowed from the field; NULL and 0 for a field without charges. */
 const float *efm_field_charges(const struct efm_field *field, enum efm_plate_side side, size_t *count);

@@ -149,10 +149,15 @@ const char *efm_kernels_name(const struct efm_kernels *kernels)
 void efm_panels_fill(float *panels, const float *charges, const float *centre, size_t count, size_t dimension)
 {
     size_t size = efm_panel_rows(dimension) * EFM_PANEL;
-    for (size_t j = 0; j < count; j++) {
-        float *panel = panels + j / EFM_PANEL * size + j % EFM_PANEL;
-        for (size_t d = 0; d < dimension; d++)
-            panel[d * EFM_PANEL] = charges[j * dimension + d] - centre[d];
+    for (size_t first = 0; first < count; first += EFM_PANEL, panels += size) {
+        size_t rows = count - first < EFM_PANEL ? count - first : EFM_PANEL;
+        /* Some dimensions at a time, so that what is written stays near for all charges. */
+        for (size_t k = 0; k < dimension; k += CHAIN) {
+            size_t end = dimension - k < CHAIN ? dimension : k + CHAIN;
+            for (size_t j = 0; j < rows; j++)
+                for (size_t d = k; d < end; d++)
+                    panels[d * EFM_PANEL + j] = charges[(first + j) * dimension + d] - centre[d];
+        }
     }
 }
 

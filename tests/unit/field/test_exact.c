@@ -257,6 +257,46 @@ static void resolution_is_the_grain_of_a_plate(void **state)
     }
 }
 
+/* Other charges in the same field give what a new field of them gives, to the last bit, whoever helps. */
+static void charges_change_in_place(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t dimension;
+        enum efm_exact_path path;
+    } cases[] = {{3, EFM_EXACT_PLAIN}, {3, EFM_EXACT_LOW}, {3, EFM_EXACT_BLAS}, {301, EFM_EXACT_BLAS}};
+    struct efm_team *team;
+    assert_int_equal(efm_team_create(&team, 2, NULL), EFM_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t dimension = cases[i].dimension, m = 101, n = 50;
+        struct efm_exact_options options = {.path = cases[i].path, .length = 2};
+        struct efm_field *changing;
+        assert_int_equal(efm_exact_field_create_empty(&changing, m, n, dimension, &options, NULL), EFM_OK);
+        assert_true(fabs(efm_field_resolution(changing, EFM_SOURCE) - 2e-3) < 1e-12);
+        for (uint64_t seed = 1; seed <= 2; seed++) {
+            struct capacitor plates = capacitor_random(m, n, dimension, 2, seed);
+            struct efm_field *field = capacitor_field(&plates, EFM_FIELD_SUPERPOSITION, cases[i].path, 0);
+            memcpy(efm_exact_field_charges(changing, EFM_SOURCE), plates.source,
+                   m * dimension * sizeof(float));
+            memcpy(efm_exact_field_charges(changing, EFM_TARGET), plates.target,
+                   n * dimension * sizeof(float));
+            efm_exact_field_update(changing, seed == 1 ? NULL : team);
+            struct probes points = probes_around(&plates, 20, seed);
+            struct answers a = ask(field, &points, NULL), b = ask(changing, &points, NULL);
+            assert_memory_equal(a.x, b.x, 20 * dimension * sizeof(float));
+            assert_memory_equal(a.z, b.z, 20 * sizeof(double));
+            assert_memory_equal(a.log_norm, b.log_norm, 20 * sizeof(double));
+            answers_free(&a);
+            answers_free(&b);
+            probes_free(&points);
+            efm_field_destroy(field);
+            capacitor_free(&plates);
+        }
+        efm_field_destroy(changing);
+    }
+    efm_team_destroy(team);
+}
+
 static void refuse(const float *source, size_t m, const float *target, size_t n, size_t dimension,
                    const struct efm_exact_options *options, enum efm_status status, const char *words)
 {
@@ -334,6 +374,7 @@ int main(void)
         cmocka_unit_test(far_away_a_capacitor_is_a_dipole),
         cmocka_unit_test(per_plate_is_the_difference_of_offsets),
         cmocka_unit_test(resolution_is_the_grain_of_a_plate),
+        cmocka_unit_test(charges_change_in_place),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(a_workspace_holds_a_point),
     };
