@@ -26,11 +26,16 @@ struct efm_team {
     efm_team_body *body;
     void *context;
     size_t count;
+    bool each; /* a piece for every thread, its own */
     atomic_size_t next;
 };
 
 static void run_pieces(struct efm_team *team, size_t slot)
 {
+    if (team->each) {
+        team->body(team->context, slot, slot);
+        return;
+    }
     for (;;) {
         size_t index = atomic_fetch_add_explicit(&team->next, 1, memory_order_relaxed);
         if (index >= team->count)
@@ -113,14 +118,10 @@ size_t efm_team_size(const struct efm_team *team)
     return team == NULL ? 1 : team->size;
 }
 
-void efm_team_run(struct efm_team *team, size_t count, efm_team_body *body, void *context)
+static void run(struct efm_team *team, size_t count, bool each, efm_team_body *body, void *context)
 {
-    if (team == NULL || team->size == 1 || count < 2) {
-        for (size_t index = 0; index < count; index++)
-            body(context, index, 0);
-        return;
-    }
     pthread_mutex_lock(&team->lock);
+    team->each = each;
     team->body = body;
     team->context = context;
     team->count = count;
@@ -134,4 +135,22 @@ void efm_team_run(struct efm_team *team, size_t count, efm_team_body *body, void
     while (team->busy > 0)
         pthread_cond_wait(&team->idle, &team->lock);
     pthread_mutex_unlock(&team->lock);
+}
+
+void efm_team_run(struct efm_team *team, size_t count, efm_team_body *body, void *context)
+{
+    if (team != NULL && team->size > 1 && count > 1) {
+        run(team, count, false, body, context);
+        return;
+    }
+    for (size_t index = 0; index < count; index++)
+        body(context, index, 0);
+}
+
+void efm_team_run_each(struct efm_team *team, efm_team_body *body, void *context)
+{
+    if (team != NULL && team->size > 1)
+        run(team, team->size, true, body, context);
+    else
+        body(context, 0, 0);
 }

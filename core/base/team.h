@@ -26,4 +26,7 @@ size_t efm_team_size(const struct efm_team *team);
 /* Runs body for every index in [0, count) and returns when all are done. */
 void efm_team_run(struct efm_team *team, size_t count, efm_team_body *body, void *context);
 
+/* Runs body once on every thread of the team, index = slot, all at the same time: the bodies may wait for each other. */
+void efm_team_run_each(struct efm_team *team, efm_team_body *body, void *context);
+
 #endif
