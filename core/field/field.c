@@ -26,6 +26,11 @@ enum efm_status efm_field_kind_parse(const char *word, enum efm_field_kind *kind
     return EFM_E_NOT_FOUND;
 }
 
+bool efm_field_is_learned(const struct efm_field *field)
+{
+    return field->class->learned;
+}
+
 size_t efm_field_dimension(const struct efm_field *field)
 {
     return field->dimension;
@@ -63,11 +68,16 @@ enum efm_status efm_field_workspace_create(struct efm_field_workspace **result, 
         return efm_error_set(error, EFM_E_LIMIT, "a workspace for %zu points is too large", capacity);
     }
     enum efm_status status = efm_arena_create(&workspace->arena, error);
+    if (status == EFM_OK) {
+        field->class->lay_out(workspace);
+        if (field->class->open != NULL)
+            status = field->class->open(workspace, error);
+    }
     if (status != EFM_OK) {
+        efm_arena_release(&workspace->arena);
         efm_free(workspace);
         return status;
     }
-    field->class->lay_out(workspace);
     *result = workspace;
     return EFM_OK;
 }
@@ -76,6 +86,8 @@ void efm_field_workspace_destroy(struct efm_field_workspace *workspace)
 {
     if (workspace == NULL)
         return;
+    if (workspace->field->class->close != NULL)
+        workspace->field->class->close(workspace);
     efm_arena_release(&workspace->arena);
     efm_free(workspace);
 }

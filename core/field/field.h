@@ -21,15 +21,20 @@
 #include "core/base/status.h"
 #include "core/base/team.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* symbol, word in requests and files, what it is */
-#define EFM_FIELD_KIND_MAP(X)                                                                                \
+/* symbol, word in requests and files, what it is. The first ones are those that charges make. */
+#define EFM_EXACT_KIND_MAP(X)                                                                                \
     X(EFM_FIELD_SUPERPOSITION, "superposition",                                                              \
       "E of one capacitor: the sum over all charges of both plates")                                         \
     X(EFM_FIELD_PER_PLATE, "per_plate", "the difference of the two plates' normalised mean offsets")         \
     X(EFM_FIELD_CHAIN, "chain", "E of an endless chain of capacitors, +P at 2mL and -Q at (2m+1)L")
+#define EFM_FIELD_KIND_MAP(X)                                                                                \
+    EFM_EXACT_KIND_MAP(X)                                                                                    \
+    X(EFM_FIELD_FLOW_MATCHING, "flow_matching",                                                              \
+      "the mean velocity of straight lines between random pairs; learned only")
 
 enum efm_field_kind {
 #define EFM_FIELD_KIND_ENUM(symbol, word, meaning) symbol,
@@ -56,6 +61,9 @@ struct efm_field_values {
                          infinity when the field has no charges; NULL when not wanted */
 };
 
+/* Whether its directions come from a network: it has no charges, and is known between its resolutions alone. */
+bool efm_field_is_learned(const struct efm_field *field);
+
 size_t efm_field_dimension(const struct efm_field *field); /* D */
 double efm_field_length(const struct efm_field *field);    /* L, the distance of the plates */
 enum efm_field_kind efm_field_kind(const struct efm_field *field);
@@ -65,7 +73,8 @@ enum efm_field_kind efm_field_kind(const struct efm_field *field);
 double efm_field_resolution(const struct efm_field *field, enum efm_plate_side side);
 
 /* Working space for up to `capacity` points at once (at least 1). `team` (borrowed for the life of the
- * workspace, may be NULL) spreads an evaluation over threads. One thread at a time per workspace. */
+ * workspace, may be NULL) spreads an evaluation over threads. One thread at a time per workspace. EFM_E_MEMORY,
+ * EFM_E_LIMIT, and what making a run of a network may say. */
 EFM_MUST_CHECK enum efm_status efm_field_workspace_create(struct efm_field_workspace **workspace,
                                                           const struct efm_field *field, size_t capacity,
                                                           struct efm_team *team, struct efm_error *error);
@@ -101,7 +110,7 @@ struct efm_exact_options {
 };
 
 /* A field of `source` [source_count, D] and `target` [target_count, D], both borrowed for the call and
- * copied. EFM_E_ARGUMENT for empty plates or L <= 0, EFM_E_NUMERIC for values that are not finite,
+ * copied. EFM_E_ARGUMENT for empty plates, L <= 0 or a kind that charges do not make, EFM_E_NUMERIC for values that are not finite,
  * EFM_E_LIMIT, EFM_E_MEMORY. */
 EFM_MUST_CHECK enum efm_status efm_exact_field_create(struct efm_field **field, const float *source,
                                                       size_t source_count, const float *target,

@@ -24,6 +24,10 @@ struct efm_field_class {
     void (*evaluate)(const struct efm_field *field, struct efm_field_workspace *workspace, const float *x,
                      const double *z, size_t count, const struct efm_field_values *values);
     void (*destroy)(struct efm_field *field);
+    /* What a workspace needs besides its arena: `open` may fail, leaving nothing behind; both may be NULL. */
+    enum efm_status (*open)(struct efm_field_workspace *workspace, struct efm_error *error);
+    void (*close)(struct efm_field_workspace *workspace);
+    bool learned; /* see efm_field_is_learned */
 };
 
 struct efm_field {

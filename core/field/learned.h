@@ -16,8 +16,8 @@ struct efm_learned_options {
     enum efm_precision precision;
 };
 
-/* `net` is shared (referenced); parameters [efm_net_size] are borrowed for the call. EFM_E_NUMERIC for parameters that
- * are not finite, EFM_E_UNSUPPORTED for a precision that does not run here, EFM_E_MEMORY. */
+/* `net` is shared (referenced); parameters [efm_net_size] are borrowed for the call. EFM_E_ARGUMENT unless 0 < lowest <
+ * L / 2, EFM_E_NUMERIC for parameters that are not finite, EFM_E_UNSUPPORTED for a precision that does not run here, EFM_E_MEMORY. */
 EFM_MUST_CHECK enum efm_status efm_learned_field_create(struct efm_field **field, struct efm_net *net,
                                                         const float *parameters,
                                                         const struct efm_learned_options *options,
@@ -26,6 +26,10 @@ EFM_MUST_CHECK enum efm_status efm_learned_field_create(struct efm_field **field
 /* The options it was made with (precision resolved) and its net, borrowed; NULL for a field of another kind. */
 const struct efm_learned_options *efm_learned_field_options(const struct efm_field *field);
 struct efm_net *efm_learned_field_net(const struct efm_field *field);
+
+/* Held by the field; and by each workspace for `capacity` points and `threads` threads besides, for admission (0 for
+ * a field of another kind, SIZE_MAX on overflow). */
 size_t efm_learned_field_bytes(const struct efm_field *field);
+size_t efm_learned_field_run_bytes(const struct efm_field *field, size_t capacity, size_t threads);
 
 #endif
