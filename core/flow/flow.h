@@ -14,6 +14,8 @@
  *     memcpy(result, efm_line_position(line), D * sizeof(float));
  *
  * A line's result is a function of (field, options, start, image_index) alone, never of its neighbours.
+ * In a learned field a line begins and lands at the height that the network was trained down to, and n Euler steps
+ * are n evaluations. In the field of charges the first evaluation finds out at which height the line begins.
  * A start that is a charge itself has no line of its own: it leaves in a direction drawn from (seed, image_index).
  *
  * Threads: one thread at a time per flow and per line; many flows may share one field.
@@ -71,7 +73,7 @@ enum { EFM_FLOW_MAX_STEPS = 1000, EFM_FLOW_MAX_FRAMES = 64 };
 /* What serves this field best: map from the field's kind, solver, variable, steps, tolerance. */
 void efm_flow_options_default(struct efm_flow_options *options, const struct efm_field *field);
 
-/* Checks ranges and combinations: chain needs a chain field, stochastic a superposition and arc_length... */
+/* Checks ranges and combinations: chain needs a chain field, stochastic a superposition of charges and arc_length... */
 EFM_MUST_CHECK enum efm_status efm_flow_options_check(const struct efm_flow_options *options,
                                                       const struct efm_field *field, struct efm_error *error);
 
@@ -110,7 +112,8 @@ double efm_line_height(const struct efm_line *line);         /* z */
 uint32_t efm_line_evaluations(const struct efm_line *line);  /* NFE so far, rejected steps included */
 double efm_line_progress(const struct efm_line *line);       /* 0..1, never falls */
 
-/* Lateral distance of the last evaluated point to the nearest charge of the plate it travels to. */
+/* Lateral distance of the last evaluated point to the nearest charge of the plate it travels to; infinity in a learned
+ * field. */
 double efm_line_landing_distance(const struct efm_line *line);
 
 /* The frames recorded so far: *x [*count, D] and *z [*count], borrowed. All of them once not running. */

@@ -26,7 +26,7 @@ const struct efm_tableau *efm_tableau_of(enum efm_solver solver);
 
 /* What the next evaluation is for. */
 enum efm_line_phase {
-    EFM_PHASE_PROBE,   /* how far is the nearest charge of the own plate? decides the height of the start */
+    EFM_PHASE_PROBE, /* exact fields: how far is the nearest charge of the own plate? decides the height of the start */
     EFM_PHASE_ABOVE,   /* stochastic: E_z just in front of the own plate */
     EFM_PHASE_BEHIND,  /* stochastic: and just behind it */
     EFM_PHASE_STAGE,   /* one stage of a step */
@@ -82,7 +82,8 @@ struct efm_line_sample {
 /* Takes the answer to the line's question at (trial, trial_height) and poses the next one. */
 void efm_line_advance(struct efm_line *line, const struct efm_line_sample *sample);
 
-/* step.c: poses the next question, at `trial`, or at x, or for the next stage of the step; and ends the line. */
+/* step.c: begins to step; poses the next question, at `trial`, or at x, or for the next stage of the step; and ends the line. */
+void efm_line_begin_steps(struct efm_line *line, double height); /* the first one starts at (x, height) */
 void efm_line_ask(struct efm_line *line, enum efm_line_phase phase, double height);
 void efm_line_ask_here(struct efm_line *line, enum efm_line_phase phase, double height);
 void efm_line_ask_stage(struct efm_line *line);

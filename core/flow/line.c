@@ -51,17 +51,29 @@ static void begin(struct efm_line *line, const float *start)
 {
     enum efm_plate_side own = line->options.direction == EFM_DIRECTION_FORWARD ? EFM_SOURCE : EFM_TARGET;
     double length = line->length;
+    memcpy(line->x, start, line->dimension * sizeof(float));
+    memcpy(line->trial, start, line->dimension * sizeof(float));
+    line->height = 0;
+    line->landing_distance = INFINITY;
+    efm_line_record(line);
+    if (efm_field_is_learned(line->field)) {
+        /* No charge has to be looked for: the plates' ends of what the network knows are where lines begin and land. */
+        line->start_height = efm_field_resolution(line->field, own);
+        line->landing_height = efm_field_resolution(line->field, other_plate(&line->options));
+        if (line->options.solver == EFM_SOLVER_EULER && line->options.steps == 1) {
+            line->height = line->start_height; /* straight to the plate, whatever the variable */
+            efm_line_ask_here(line, EFM_PHASE_LANDING, line->height);
+        } else {
+            efm_line_begin_steps(line, line->start_height);
+        }
+        return;
+    }
     /* A tenth of the grain of a plate: there the nearest charge alone decides where the line goes. */
     line->start_height = fmin(0.1 * efm_field_resolution(line->field, own), 0.01 * length);
     line->landing_height =
         fmin(0.1 * efm_field_resolution(line->field, other_plate(&line->options)), 0.01 * length);
-    memcpy(line->x, start, line->dimension * sizeof(float));
-    memcpy(line->trial, start, line->dimension * sizeof(float));
-    line->height = 0;
     line->trial_height = line->start_height;
     line->phase = EFM_PHASE_PROBE;
-    line->landing_distance = INFINITY;
-    efm_line_record(line);
 }
 
 enum efm_status efm_line_create(struct efm_line **result, const struct efm_field *field,

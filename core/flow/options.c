@@ -32,6 +32,16 @@ const char *efm_line_state_name(enum efm_line_state state)
     return (size_t)state < sizeof state_words / sizeof state_words[0] ? state_words[state] : "unknown";
 }
 
+/* Evaluations of a network are dear, and its field is smooth where the charges' is not. */
+static void default_learned(struct efm_flow_options *options, enum efm_field_kind kind)
+{
+    bool straight = kind == EFM_FIELD_PER_PLATE || kind == EFM_FIELD_FLOW_MATCHING;
+    options->map = kind == EFM_FIELD_CHAIN ? EFM_MAP_CHAIN : EFM_MAP_FORWARD;
+    options->solver = EFM_SOLVER_EULER;
+    options->variable = EFM_VARIABLE_Z;
+    options->steps = straight ? 10 : 50;
+}
+
 void efm_flow_options_default(struct efm_flow_options *options, const struct efm_field *field)
 {
     *options = (struct efm_flow_options){.map = EFM_MAP_FORWARD,
@@ -40,6 +50,10 @@ void efm_flow_options_default(struct efm_flow_options *options, const struct efm
                                          .steps = 50,
                                          .max_evaluations = 4000,
                                          .tolerance = 1e-3};
+    if (efm_field_is_learned(field)) {
+        default_learned(options, efm_field_kind(field));
+        return;
+    }
     switch (efm_field_kind(field)) {
     case EFM_FIELD_CHAIN:
         options->map = EFM_MAP_CHAIN;
@@ -53,13 +67,19 @@ void efm_flow_options_default(struct efm_flow_options *options, const struct efm
         options->steps = 20;
         break;
     case EFM_FIELD_SUPERPOSITION:
+    case EFM_FIELD_FLOW_MATCHING:
         break;
     }
 }
 
-static enum efm_status check_combination(const struct efm_flow_options *options, enum efm_field_kind kind,
-                                         struct efm_error *error)
+static enum efm_status check_combination(const struct efm_flow_options *options,
+                                         const struct efm_field *field, struct efm_error *error)
 {
+    enum efm_field_kind kind = efm_field_kind(field);
+    if (options->map == EFM_MAP_STOCHASTIC && efm_field_is_learned(field))
+        return efm_error_set(
+            error, EFM_E_ARGUMENT,
+            "the stochastic map needs the field behind the plates too, which a learned one does not know");
     if ((options->map == EFM_MAP_CHAIN) != (kind == EFM_FIELD_CHAIN))
         return efm_error_set(error, EFM_E_ARGUMENT, "the map %s does not fit a field of the kind %s",
                              efm_map_name(options->map), efm_field_kind_name(kind));
@@ -90,5 +110,5 @@ enum efm_status efm_flow_options_check(const struct efm_flow_options *options, c
     if (options->frames == 1 || options->frames > EFM_FLOW_MAX_FRAMES)
         return efm_error_set(error, EFM_E_ARGUMENT, "frames must be 0 or 2..%d, not %u", EFM_FLOW_MAX_FRAMES,
                              options->frames);
-    return check_combination(options, efm_field_kind(field), error);
+    return check_combination(options, field, error);
 }

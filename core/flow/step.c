@@ -110,7 +110,7 @@ static bool take_slope(struct efm_line *line, const struct efm_line_sample *samp
 
 /* ---- the start ---- */
 
-static void begin_steps(struct efm_line *line, double height)
+void efm_line_begin_steps(struct efm_line *line, double height)
 {
     line->height = height;
     line->stage = 0;
@@ -167,7 +167,7 @@ static void take_probe(struct efm_line *line, const struct efm_line_sample *samp
     }
     if (on_charge)
         height = fmin(fmax(leave_charge(line, height * root), 0.01 * height), 0.5 * line->length);
-    begin_steps(line, height);
+    efm_line_begin_steps(line, height);
 }
 
 /* E_z jumps by the density P at the plate: of P's lines the share E_z(0+) / P starts forward, the rest
@@ -177,7 +177,7 @@ static void choose_side(struct efm_line *line, const struct efm_line_sample *beh
     double before = line->field_before, after = efm_line_component(behind, line->t);
     double forward = after < 0 ? before / (before - after) : 1;
     double toss = efm_random_uniform(&line->start_stream);
-    begin_steps(line, toss < forward ? line->start_height : -line->start_height);
+    efm_line_begin_steps(line, toss < forward ? line->start_height : -line->start_height);
 }
 
 /* ---- the end of a step ---- */

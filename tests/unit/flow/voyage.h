@@ -54,8 +54,10 @@ static inline void formula_destroy(struct efm_field *field)
     (void)field;
 }
 
-static const struct efm_field_class formula_class = {formula_measure, formula_lay_out, formula_evaluate,
-                                                     formula_destroy};
+static const struct efm_field_class formula_class = {.measure = formula_measure,
+                                                     .lay_out = formula_lay_out,
+                                                     .evaluate = formula_evaluate,
+                                                     .destroy = formula_destroy};
 
 static inline struct formula formula_field(size_t dimension, double length, formula_body *body)
 {
@@ -64,6 +66,24 @@ static inline struct formula formula_field(size_t dimension, double length, form
                                      .dimension = dimension,
                                      .length = length,
                                      .resolution = {1e-4, 1e-4}},
+                            .body = body};
+}
+
+/* The same as a network's: known from the heights [lowest, length - lowest]. */
+static const struct efm_field_class learned_formula_class = {.measure = formula_measure,
+                                                             .lay_out = formula_lay_out,
+                                                             .evaluate = formula_evaluate,
+                                                             .destroy = formula_destroy,
+                                                             .learned = true};
+
+static inline struct formula learned_formula(size_t dimension, double length, double lowest,
+                                             enum efm_field_kind kind, formula_body *body)
+{
+    return (struct formula){.base = {.class = &learned_formula_class,
+                                     .kind = kind,
+                                     .dimension = dimension,
+                                     .length = length,
+                                     .resolution = {lowest, lowest}},
                             .body = body};
 }
 
