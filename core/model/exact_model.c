@@ -3,53 +3,27 @@
 #include "core/base/memory.h"
 #include "core/model/model_internal.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static const double MAX_NUMBER = 1e6; /* of L and gamma: far past it floats of [-1, 1] do not tell a plate */
 static const char *const plate_names[2] = {"source", "target"};
 
 enum { LENGTH_SAMPLES = 10000, METADATA_COUNT = 11 };
 
 /* ---- what a model may be ---- */
 
-static enum efm_status check_numbers(double length, double gamma, struct efm_error *error)
-{
-    if (!(length > 0 && length <= MAX_NUMBER))
-        return efm_error_set(error, EFM_E_ARGUMENT, "L is %g, but lies above 0 and up to %g", length,
-                             MAX_NUMBER);
-    if (!(gamma > 0 && gamma <= MAX_NUMBER))
-        return efm_error_set(error, EFM_E_ARGUMENT, "gamma is %g, but lies above 0 and up to %g", gamma,
-                             MAX_NUMBER);
-    return EFM_OK;
-}
-
 static enum efm_status check_map(enum efm_field_kind kind, enum efm_map map, struct efm_error *error)
 {
+    if ((unsigned)kind > EFM_FIELD_CHAIN)
+        return efm_error_set(error, EFM_E_ARGUMENT, "charges make no field %s: it can only be learned",
+                             efm_field_kind_name(kind));
     bool fits = kind == EFM_FIELD_CHAIN           ? map == EFM_MAP_CHAIN
                 : kind == EFM_FIELD_SUPERPOSITION ? map != EFM_MAP_CHAIN
                                                   : map == EFM_MAP_FORWARD;
     if (!fits)
         return efm_error_set(error, EFM_E_ARGUMENT, "the map %s does not go with the field %s",
                              efm_map_name(map), efm_field_kind_name(kind));
-    return EFM_OK;
-}
-
-static enum efm_status set_name(struct efm_domain *domain, const char *name, struct efm_error *error)
-{
-    size_t length = name != NULL ? strlen(name) : 0;
-    if (length == 0 || length >= sizeof domain->name)
-        return efm_error_set(error, EFM_E_ARGUMENT, "the name of a domain has 1 to %zu bytes, not %zu",
-                             sizeof domain->name - 1, length);
-    for (size_t i = 0; i < length; i++)
-        if (name[i] < ' ' || name[i] > '~')
-            return efm_error_set(error, EFM_E_ARGUMENT,
-                                 "the name of a domain is printable ASCII, and '%s' is not",
-                                 efm_show_text(name).text);
-    memcpy(domain->name, name, length + 1);
     return EFM_OK;
 }
 
@@ -114,7 +88,7 @@ enum efm_status efm_model_default_length(const struct efm_dataset *source, const
     enum efm_status status = find_deviation(source, target, &deviation, error);
     if (status != EFM_OK)
         return status;
-    *length = deviation > 0 ? fmin(4 * deviation, MAX_NUMBER) : 1;
+    *length = deviation > 0 ? fmin(4 * deviation, EFM_MODEL_MAX_NUMBER) : 1;
     return EFM_OK;
 }
 
@@ -160,7 +134,7 @@ static enum efm_status fill(struct efm_model *model, const struct efm_exact_spec
     model->map = spec->map;
     model->gamma = spec->gamma != 0 ? spec->gamma : efm_shape_is_image(&model->shape) ? 5 : 1e-7;
     for (int side = EFM_SOURCE; side <= EFM_TARGET; side++) {
-        enum efm_status status = set_name(&model->domains[side], names[side], error);
+        enum efm_status status = efm_domain_set_name(&model->domains[side], names[side], error);
         if (status != EFM_OK)
             return status;
         model->domains[side].standard_normal = efm_dataset_is_standard_normal(plates[side]);
@@ -170,7 +144,7 @@ static enum efm_status fill(struct efm_model *model, const struct efm_exact_spec
     if (status == EFM_OK && length == 0)
         status = efm_model_default_length(plates[0], plates[1], &length, error);
     if (status == EFM_OK)
-        status = check_numbers(length, model->gamma, error);
+        status = efm_model_check_numbers(length, model->gamma, error);
     if (status == EFM_OK)
         status = create_field(model, spec->kind, length, plates, spec->max_charges, error);
     if (status == EFM_OK)
@@ -248,14 +222,10 @@ static enum efm_status save(const struct efm_model *model, bool header_only, str
                             struct efm_error *error)
 {
     static const char *const truths[2] = {"false", "true"};
-    char length[32], gamma[32], shape[48];
+    char length[32], gamma[32], shape[EFM_SHAPE_TEXT];
     snprintf(length, sizeof length, "%.17g", efm_field_length(model->field));
     snprintf(gamma, sizeof gamma, "%.17g", model->gamma);
-    if (efm_shape_is_image(&model->shape))
-        snprintf(shape, sizeof shape, "%u,%u,%u", model->shape.height, model->shape.width,
-                 model->shape.channels);
-    else
-        snprintf(shape, sizeof shape, "%zu", model->shape.dimension);
+    efm_metadata_render_shape(&model->shape, shape);
     const struct efm_domain *source = &model->domains[EFM_SOURCE], *target = &model->domains[EFM_TARGET];
     const struct efm_metadata_entry metadata[METADATA_COUNT] = {
         {"efmd_version", "1"},
@@ -277,122 +247,6 @@ static enum efm_status save(const struct efm_model *model, bool header_only, str
 }
 
 /* ---- load ---- */
-
-static enum efm_status read_text(const struct efm_safetensors *file, const char *key, const char **text,
-                                 struct efm_error *error)
-{
-    *text = efm_safetensors_metadata(file, key);
-    if (*text == NULL)
-        return efm_error_set(error, EFM_E_FORMAT, "the metadata of the model has no \"%s\"", key);
-    return EFM_OK;
-}
-
-static enum efm_status read_number(const struct efm_safetensors *file, const char *key, double *number,
-                                   struct efm_error *error)
-{
-    const char *text;
-    enum efm_status status = read_text(file, key, &text, error);
-    if (status != EFM_OK)
-        return status;
-    char *end = NULL;
-    size_t length = strlen(text);
-    if (length > 0 && length < 64 && strspn(text, "+-.0123456789eE") == length)
-        *number = strtod(text, &end);
-    if (end != text + length)
-        return efm_error_set(error, EFM_E_FORMAT, "\"%s\" of the model is '%s', not a number", key,
-                             efm_show_text(text).text);
-    return EFM_OK;
-}
-
-static enum efm_status read_truth(const struct efm_safetensors *file, const char *key, bool *truth,
-                                  struct efm_error *error)
-{
-    const char *text;
-    enum efm_status status = read_text(file, key, &text, error);
-    if (status != EFM_OK)
-        return status;
-    *truth = strcmp(text, "true") == 0;
-    if (!*truth && strcmp(text, "false") != 0)
-        return efm_error_set(error, EFM_E_FORMAT, "\"%s\" of the model is '%s', neither true nor false", key,
-                             efm_show_text(text).text);
-    return EFM_OK;
-}
-
-/* "h,w,c" or "d", in digits alone, each from 1. */
-static enum efm_status read_shape(const struct efm_safetensors *file, struct efm_shape *shape,
-                                  struct efm_error *error)
-{
-    const char *text;
-    enum efm_status status = read_text(file, "shape", &text, error);
-    if (status != EFM_OK)
-        return status;
-    uint64_t sizes[3] = {0};
-    size_t count = 0;
-    const char *at = text;
-    bool valid = true;
-    while (valid && count < 3) {
-        const char *start = at;
-        for (; *at >= '0' && *at <= '9' && sizes[count] < 1u << 28; at++)
-            sizes[count] = sizes[count] * 10 + (uint64_t)(*at - '0');
-        valid = at > start && sizes[count] > 0 && sizes[count] <= UINT32_MAX;
-        count++;
-        if (*at != ',')
-            break;
-        at++;
-    }
-    if (!valid || *at != '\0' || count == 2 || (at > text && at[-1] == ','))
-        return efm_error_set(error, EFM_E_FORMAT, "the shape of the model is '%s', not \"h,w,c\" or \"d\"",
-                             efm_show_text(text).text);
-    if (count == 1) {
-        *shape = efm_shape_vector((size_t)sizes[0]);
-        return EFM_OK;
-    }
-    if ((sizes[2] != 1 && sizes[2] != 3) || sizes[0] > 65535 || sizes[1] > 65535)
-        return efm_error_set(error, EFM_E_FORMAT, "the shape of the model is '%s', which no image has",
-                             efm_show_text(text).text);
-    *shape = efm_shape_image((uint32_t)sizes[0], (uint32_t)sizes[1], (uint32_t)sizes[2]);
-    return EFM_OK;
-}
-
-static enum efm_status read_kind(const struct efm_safetensors *file, enum efm_field_kind *kind,
-                                 enum efm_map *map, struct efm_error *error)
-{
-    const char *text;
-    enum efm_status status = read_text(file, "field", &text, error);
-    if (status != EFM_OK)
-        return status;
-    if (efm_field_kind_parse(text, kind) != EFM_OK)
-        return efm_error_set(error, EFM_E_UNSUPPORTED, "the field '%s' is not served by this version",
-                             efm_show_text(text).text);
-    status = read_text(file, "map", &text, error);
-    if (status != EFM_OK)
-        return status;
-    if (efm_map_parse(text, map) != EFM_OK)
-        return efm_error_set(error, EFM_E_UNSUPPORTED, "the map '%s' is not served by this version",
-                             efm_show_text(text).text);
-    return EFM_OK;
-}
-
-static enum efm_status read_domains(struct efm_model *model, const struct efm_safetensors *file,
-                                    struct efm_error *error)
-{
-    static const char *const keys[2][2] = {{"source_name", "source_standard_normal"},
-                                           {"target_name", "target_standard_normal"}};
-    for (int side = EFM_SOURCE; side <= EFM_TARGET; side++) {
-        const char *name;
-        struct efm_domain *domain = &model->domains[side];
-        struct efm_error fault = {0};
-        enum efm_status status = read_text(file, keys[side][0], &name, error);
-        if (status != EFM_OK)
-            return status;
-        if (set_name(domain, name, &fault) != EFM_OK)
-            return efm_error_set(error, EFM_E_FORMAT, "%s", fault.message);
-        status = read_truth(file, keys[side][1], &domain->standard_normal, error);
-        if (status != EFM_OK)
-            return status;
-    }
-    return EFM_OK;
-}
 
 /* A plate of the file, checked against the shape of the model; its numbers are not read yet. */
 static enum efm_status find_plate(const struct efm_safetensors *file, enum efm_plate_side side,
@@ -465,20 +319,22 @@ static enum efm_status load(struct efm_model *model, const struct efm_safetensor
 {
     struct efm_exact_options options = {.kind = EFM_FIELD_SUPERPOSITION};
     struct efm_error fault = {0};
-    enum efm_status status = read_kind(file, &options.kind, &model->map, error);
+    enum efm_status status = efm_metadata_kind(file, NULL, &options.kind, error);
     if (status == EFM_OK)
-        status = read_number(file, "L", &options.length, error);
+        status = efm_metadata_map(file, NULL, &model->map, error);
     if (status == EFM_OK)
-        status = read_number(file, "gamma", &options.gamma, error);
+        status = efm_metadata_number(file, "L", NULL, &options.length, error);
     if (status == EFM_OK)
-        status = read_shape(file, &model->shape, error);
+        status = efm_metadata_number(file, "gamma", NULL, &options.gamma, error);
     if (status == EFM_OK)
-        status = read_domains(model, file, error);
+        status = efm_metadata_shape(file, &model->shape, error);
+    if (status == EFM_OK)
+        status = efm_metadata_domains(file, NULL, model->domains, error);
     if (status != EFM_OK)
         return status;
     /* what a caller in C got wrong is an argument; what a file got wrong is its format */
     if (check_map(options.kind, model->map, &fault) != EFM_OK ||
-        check_numbers(options.length, options.gamma, &fault) != EFM_OK)
+        efm_model_check_numbers(options.length, options.gamma, &fault) != EFM_OK)
         return efm_error_set(error, EFM_E_FORMAT, "%s", fault.message);
     model->gamma = options.gamma;
     return load_plates(model, file, &options, max_bytes, error);
@@ -492,4 +348,5 @@ static size_t held_bytes(const struct efm_model *model)
     return sizeof *model + efm_exact_field_bytes(counts[0], counts[1], model->shape.dimension);
 }
 
-const struct efm_model_arch efm_exact_arch = {"exact", load, save, held_bytes};
+const struct efm_model_arch efm_exact_arch = {
+    .name = "exact", .load = load, .save = save, .bytes = held_bytes};

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static const struct efm_model_arch *const arches[] = {&efm_exact_arch};
+static const struct efm_model_arch *const arches[] = {&efm_exact_arch, &efm_unet_arch, &efm_mlp_arch};
 
 enum efm_status efm_model_allocate(struct efm_model **model, const struct efm_model_arch *arch,
                                    struct efm_error *error)
@@ -54,25 +54,31 @@ static enum efm_status find_arch(const struct efm_safetensors *file, const struc
 {
     const char *version = efm_safetensors_metadata(file, "efmd_version");
     const char *name = efm_safetensors_metadata(file, "arch");
-    if (version == NULL || name == NULL)
+    *arch = NULL;
+    for (size_t i = 0; name != NULL && i < sizeof arches / sizeof arches[0]; i++)
+        if (strcmp(arches[i]->name, name) == 0)
+            *arch = arches[i];
+    if (name == NULL || (version == NULL && (*arch == NULL || !(*arch)->foreign)))
         return efm_error_set(error, EFM_E_FORMAT,
                              "the file is safetensors but no model of efmd: its metadata has no %s",
                              version == NULL ? "efmd_version" : "arch");
-    if (strcmp(version, "1") != 0)
+    if (version != NULL && strcmp(version, "1") != 0)
         return efm_error_set(error, EFM_E_UNSUPPORTED, "model files of version '%s' are not served",
                              efm_show_text(version).text);
-    for (size_t i = 0; i < sizeof arches / sizeof arches[0]; i++) {
-        if (strcmp(arches[i]->name, name) == 0) {
-            *arch = arches[i];
-            return EFM_OK;
-        }
-    }
+    if (*arch != NULL)
+        return EFM_OK;
     return efm_error_set(error, EFM_E_UNSUPPORTED, "arch '%s' is not served by this version",
                          efm_show_text(name).text);
 }
 
 enum efm_status efm_model_load(struct efm_model **model, const uint8_t *bytes, size_t size, size_t max_bytes,
                                struct efm_error *error)
+{
+    return efm_model_load_as(model, bytes, size, max_bytes, EFM_PRECISION_AUTO, error);
+}
+
+enum efm_status efm_model_load_as(struct efm_model **model, const uint8_t *bytes, size_t size,
+                                  size_t max_bytes, enum efm_precision precision, struct efm_error *error)
 {
     struct efm_safetensors *file = NULL;
     struct efm_model *made = NULL;
@@ -82,8 +88,10 @@ enum efm_status efm_model_load(struct efm_model **model, const uint8_t *bytes, s
         status = find_arch(file, &arch, error);
     if (status == EFM_OK)
         status = efm_model_allocate(&made, arch, error);
-    if (status == EFM_OK)
+    if (status == EFM_OK) {
+        made->precision = precision;
         status = arch->load(made, file, max_bytes, error);
+    }
     if (status == EFM_OK)
         status = efm_model_name(made, bytes, size, error);
     efm_safetensors_close(file);
@@ -111,6 +119,8 @@ void efm_model_unref(struct efm_model *model)
     /* acquire-release: whoever frees must see all that the others did with it before */
     if (model == NULL || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1)
         return;
+    if (model->arch->release != NULL)
+        model->arch->release(model);
     efm_field_destroy(model->field);
     efm_free(model);
 }
@@ -128,6 +138,11 @@ const struct efm_shape *efm_model_shape(const struct efm_model *model)
 const char *efm_model_arch(const struct efm_model *model)
 {
     return model->arch->name;
+}
+
+const struct efm_learned_spec *efm_model_learned(const struct efm_model *model)
+{
+    return model->learned != NULL ? &model->learned->spec : NULL;
 }
 
 const struct efm_domain *efm_model_domain(const struct efm_model *model, enum efm_plate_side side)
