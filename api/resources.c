@@ -3,6 +3,7 @@
 
 #include "api/json.h"
 #include "api/lines.h"
+#include "core/field/learned.h"
 
 #include <string.h>
 
@@ -99,7 +100,7 @@ void api_dataset_render(const char *name, const struct efm_dataset *dataset, int
 #define RESOURCE_WORD(symbol, word, meaning) word,
 static const char *const ARCHES[] = {"exact", NULL};
 static const char *const MAPS[] = {EFM_MAP_MAP(RESOURCE_WORD) NULL};
-static const char *const FIELDS[] = {EFM_FIELD_KIND_MAP(RESOURCE_WORD) NULL};
+static const char *const FIELDS[] = {EFM_EXACT_KIND_MAP(RESOURCE_WORD) NULL};
 #undef RESOURCE_WORD
 
 static const struct api_parameter EXACT_PARAMETERS[] = {
@@ -257,6 +258,25 @@ static void append_plate(struct efm_buffer *out, const char *member, const struc
                       domain->standard_normal ? "true" : "false", count);
 }
 
+/* What a network has that charges have not. */
+static void append_learned(struct efm_buffer *out, const struct efm_model *model)
+{
+    const struct efm_learned_spec *learned = efm_model_learned(model);
+    if (learned == NULL)
+        return;
+    efm_buffer_format(out,
+                      ",\"target\":\"%s\",\"velocity\":%s,\"parameters\":%zu,\"precision\":\"%s\","
+                      "\"weights\":\"%s\",\"lowest\":",
+                      learned->target, learned->velocity ? "true" : "false",
+                      efm_net_size(efm_learned_field_net(efm_model_field(model))),
+                      efm_precision_name(learned->precision), learned->bf16 ? "bf16" : "f32");
+    api_json_real(out, learned->lowest);
+    if (learned->record != NULL) {
+        efm_buffer_append_string(out, ",\"record\":"); /* JSON itself: the model has made sure */
+        efm_buffer_append_string(out, learned->record);
+    }
+}
+
 static void append_defaults(struct efm_buffer *out, const struct efm_flow_options *options)
 {
     efm_buffer_format(out, ",\"defaults\":{\"solver\":\"%s\",\"steps\":%u,\"variable\":\"%s\",\"tolerance\":",
@@ -294,6 +314,7 @@ void api_model_render(const char *name, const struct efm_model *model, int64_t c
     api_json_real(out, efm_model_gamma(model));
     efm_buffer_append_string(out, ",\"shape\":");
     append_shape(out, efm_model_shape(model));
+    append_learned(out, model);
     append_plate(out, "source", model, EFM_SOURCE);
     append_plate(out, "target", model, EFM_TARGET);
     efm_buffer_format(out, ",\"bytes\":%zu,\"sha256\":\"%s\"", efm_model_bytes(model),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/config.h"
 
+#include "core/net/net.h"
 #include "server/log.h"
 
 #include <arpa/inet.h>
@@ -341,6 +342,19 @@ enum efm_status srv_config_listen(const struct srv_config *config, char address[
                          config->listen);
 }
 
+static bool is_precision(const char *word)
+{
+    static const char *const words[] = {
+#define PRECISION_WORD(symbol, text, meaning) text,
+        EFM_PRECISION_MAP(PRECISION_WORD)
+#undef PRECISION_WORD
+    };
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(words[i], word) == 0)
+            return true;
+    return false;
+}
+
 /* What the table cannot say. */
 static enum efm_status check(const struct srv_config *config, struct efm_error *error)
 {
@@ -351,6 +365,10 @@ static enum efm_status check(const struct srv_config *config, struct efm_error *
         return efm_error_set(error, EFM_E_ARGUMENT,
                              "option --log-level must be debug, info, warning or error, not \"%.100s\"",
                              config->log_level);
+    if (!is_precision(config->precision))
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "option --precision must be auto, f32 or bf16, not \"%.100s\"",
+                             config->precision);
     return srv_config_listen(config, address, &port, error);
 }
 

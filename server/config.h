@@ -23,6 +23,8 @@
     X(COUNT, helpers, "helpers", "2", 1, 32, "threads that decode and encode")                               \
     X(COUNT, event_threads, "event-threads", "1", 1, 16, "threads that serve connections")                   \
     X(COUNT, batch, "batch", "64", 1, 1024, "field lines in one evaluation")                                 \
+    X(TEXT, precision, "precision", "auto", 0, 0,                                                            \
+      "what learned models run in: auto (as fast as this processor can), f32 or bf16")                       \
     X(COUNT, queue, "queue", "256", 1, 100000, "requests admitted and not finished")                         \
     X(SIZE, queue_bytes, "queue-bytes", "1G", 1 << 20, 1ull << 42, "memory reserved by admitted requests")   \
     X(COUNT, max_images, "max-images", "64", 1, 4096, "results of one request")                              \

@@ -5,6 +5,7 @@
 // refused, what is under way has --shutdown-timeout, what is left is cancelled. The second one: exit at once.
 
 #include "core/field/products.h"
+#include "core/net/net.h"
 #include "server/config.h"
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
@@ -132,12 +133,22 @@ static enum efm_status create_log(struct daemon *daemon, struct efm_error *error
 static enum efm_status create_registry(struct daemon *daemon, struct efm_error *error)
 {
     const struct srv_config *config = &daemon->config;
+    enum efm_precision precision = EFM_PRECISION_AUTO;
+    if (efm_precision_parse(config->precision, &precision) != EFM_OK)
+        precision = EFM_PRECISION_AUTO; // refused when the options were read
+    enum efm_status status = efm_precision_resolve(&precision, error);
+    if (status != EFM_OK)
+        return status;
     const struct srv_registry_options options = {
         .state_dir = config->state_dir[0] == '\0' ? NULL : config->state_dir,
         .max_models = config->max_models,
         .max_datasets = config->max_datasets,
         .max_memory = config->memory,
         .image_limits = daemon->service.limits.image,
+        .precision = precision,
+        .workers = daemon->workers,
+        .threads_per_worker = daemon->threads,
+        .batch = config->batch,
     };
     return srv_registry_create(&daemon->service.registry, &options, daemon->service.metrics,
                                daemon->service.log, error);

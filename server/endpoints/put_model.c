@@ -71,8 +71,8 @@ static bool make_model(struct srv_helper_work *work, struct efm_model **model, s
         return false;
     if (!is_weights)
         return build(work->service, &request, model, problem);
-    if (efm_model_load(model, message->body, message->body_size, srv_registry_room(work->service->registry),
-                       &error) == EFM_OK)
+    if (srv_registry_read_model(work->service->registry, model, message->body, message->body_size, &error) ==
+        EFM_OK)
         return true;
     return api_problem_from_error(problem, &error, API_P_INVALID_MODEL, NULL);
 }
@@ -145,7 +145,7 @@ const struct srv_endpoint srv_put_model = {
     .parameters = &api_exact_table,
     .takes = "application/json application/octet-stream",
     .gives = "application/json",
-    .help = "Make the exact model of two datasets, or store a model file",
+    .help = "Make the exact model of two datasets, or store a model file, exact or learned",
     .detail = "JSON names the datasets; a safetensors file is told by its bytes. If-None-Match: * refuses to "
               "replace a model, If-Match with its ETag refuses to replace another one. Requests that use the "
               "old model keep it until they are done.",

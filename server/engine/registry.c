@@ -2,7 +2,9 @@
 #include "server/engine/registry.h"
 
 #include "core/base/memory.h"
+#include "core/field/learned.h"
 #include "server/engine/registry_internal.h"
+#include "server/engine/scheduler.h"
 
 #include <string.h>
 #include <time.h>
@@ -20,9 +22,19 @@ static void unref_model(void *thing)
     efm_model_unref(thing);
 }
 
-static size_t model_bytes(const void *thing)
+/* With the working space of a network, which is not shared: a worker that serves lines and points has two. */
+static size_t model_bytes(const struct srv_registry *registry, const void *thing)
 {
-    return efm_model_bytes(thing);
+    const struct efm_field *field = efm_model_field(thing);
+    size_t threads = registry->threads_per_worker, bytes;
+    if (registry->workers == 0 || !efm_field_is_learned(field))
+        return efm_model_bytes(thing);
+    size_t points = srv_points_capacity(field, registry->batch);
+    bool fits = efm_size_add(efm_learned_field_run_bytes(field, registry->batch, threads),
+                             efm_learned_field_run_bytes(field, points, threads), &bytes) &&
+                efm_size_multiply(bytes, registry->workers, &bytes) &&
+                efm_size_add(bytes, efm_model_bytes(thing), &bytes);
+    return fits ? bytes : SIZE_MAX;
 }
 
 static void *ref_dataset(void *thing)
@@ -35,8 +47,9 @@ static void unref_dataset(void *thing)
     efm_dataset_unref(thing);
 }
 
-static size_t dataset_bytes(const void *thing)
+static size_t dataset_bytes(const struct srv_registry *registry, const void *thing)
 {
+    (void)registry;
     return efm_dataset_bytes(thing);
 }
 
@@ -192,7 +205,7 @@ static bool put(struct srv_registry *registry, struct srv_shelf *shelf, const ch
         return api_problem_set(problem, API_P_INVALID_NAME, NULL,
                                "a name has 1 to 64 of the characters a-z A-Z 0-9 . _ - and begins with "
                                "neither . nor -");
-    size_t bytes = shelf->kind->bytes(thing);
+    size_t bytes = shelf->kind->bytes(registry, thing);
     struct efm_error error = {0};
     pthread_mutex_lock(&shelf->files);
     pthread_mutex_lock(&registry->lock);
@@ -259,7 +272,7 @@ bool srv_registry_restore(struct srv_registry *registry, struct srv_shelf *shelf
                           void *thing, int64_t created, struct efm_error *error)
 {
     struct api_problem problem = {0};
-    size_t bytes = shelf->kind->bytes(thing);
+    size_t bytes = shelf->kind->bytes(registry, thing);
     pthread_mutex_lock(&registry->lock);
     bool good = reserve(registry, shelf, name, bytes, &problem);
     if (good)
@@ -337,6 +350,12 @@ size_t srv_registry_room(struct srv_registry *registry)
     size_t room = registry->used < registry->max_memory ? registry->max_memory - registry->used : 0;
     pthread_mutex_unlock(&registry->lock);
     return room;
+}
+
+enum efm_status srv_registry_read_model(struct srv_registry *registry, struct efm_model **model,
+                                        const uint8_t *bytes, size_t size, struct efm_error *error)
+{
+    return efm_model_load_as(model, bytes, size, srv_registry_room(registry), registry->precision, error);
 }
 
 bool srv_registry_put_model(struct srv_registry *registry, const char *name, struct efm_model *model,
@@ -421,6 +440,10 @@ enum efm_status srv_registry_create(struct srv_registry **registry,
     made->log = log;
     made->max_memory = options->max_memory;
     made->image_limits = options->image_limits;
+    made->precision = options->precision;
+    made->workers = options->workers;
+    made->threads_per_worker = options->threads_per_worker;
+    made->batch = options->batch;
     if (made->image_limits.max_pixels == 0)
         made->image_limits = efm_image_limits_default();
     made->lock_file = -1;

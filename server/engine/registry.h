@@ -27,6 +27,10 @@ struct srv_registry_options {
     size_t max_models, max_datasets;
     size_t max_memory;                    /* bytes of models and datasets together */
     struct efm_image_limits image_limits; /* for datasets that are loaded at the start; zero: the defaults */
+    enum efm_precision precision;         /* that learned models run in */
+    /* The working space that a learned model needs wherever it is used, counted as memory of the model: `workers`
+     * of so many threads, each with an evaluation of `batch` lines and one of srv_points_capacity points. 0: none is counted. */
+    size_t workers, threads_per_worker, batch;
 };
 
 struct srv_registry;
@@ -49,6 +53,11 @@ struct efm_model *srv_registry_single_model(struct srv_registry *registry, char 
 
 /* The bytes that the budget still has, for limits on what is read or built next. */
 size_t srv_registry_room(struct srv_registry *registry);
+
+/* A model from the bytes of its file, in the precision and within the room of this registry; see efm_model_load. */
+EFM_MUST_CHECK enum efm_status srv_registry_read_model(struct srv_registry *registry,
+                                                       struct efm_model **model, const uint8_t *bytes,
+                                                       size_t size, struct efm_error *error);
 
 struct srv_put {
     const char *expected; /* in: NULL: whatever is there now; "": nothing of this name may be there; else the

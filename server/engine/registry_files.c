@@ -130,7 +130,7 @@ static enum efm_status load_model(struct srv_registry *registry, const char *nam
     enum efm_status status =
         srv_storage_read(registry->models.folder, file, file_limit(registry), &bytes, &size, &changed, error);
     if (status == EFM_OK)
-        status = efm_model_load(&model, bytes, size, srv_registry_room(registry), error);
+        status = srv_registry_read_model(registry, &model, bytes, size, error);
     efm_free(bytes);
     if (status == EFM_OK && !srv_registry_restore(registry, &registry->models, name, model, changed, error))
         status = EFM_E_FULL;

@@ -18,7 +18,7 @@ struct srv_shelf_kind {
     enum api_problem_code unknown;
     void *(*ref)(void *thing);
     void (*unref)(void *thing);
-    size_t (*bytes)(const void *thing);
+    size_t (*bytes)(const struct srv_registry *registry, const void *thing);
 };
 
 struct srv_shelf_item {
@@ -41,7 +41,9 @@ struct srv_registry {
     struct srv_log *log;
     size_t max_memory;
     struct efm_image_limits image_limits;
-    int lock_file; /* -1 without a state directory */
+    enum efm_precision precision;
+    size_t workers, threads_per_worker, batch; /* of the working space that is counted */
+    int lock_file;                             /* -1 without a state directory */
     pthread_mutex_t lock;
     size_t used; /* bytes of all items, and of those about to be put */
     struct srv_shelf models, datasets;

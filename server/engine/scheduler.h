@@ -98,6 +98,10 @@ bool srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_work *work
 /* Works that are admitted and unfinished. Takes no lock. */
 size_t srv_scheduler_load(const struct srv_scheduler *scheduler);
 
+/* Points in one slice of a field: as many as lines in a batch, but few for a network, whose working space a point
+ * is large. */
+size_t srv_points_capacity(const struct efm_field *field, size_t batch);
+
 /* Refuses new work. */
 void srv_scheduler_drain(struct srv_scheduler *scheduler);
 

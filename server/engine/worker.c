@@ -72,6 +72,12 @@ static struct srv_workspace *free_workspace(struct srv_worker *worker)
     return oldest;
 }
 
+size_t srv_points_capacity(const struct efm_field *field, size_t batch)
+{
+    enum { LEARNED_POINTS = 8 };
+    return efm_field_is_learned(field) && batch > LEARNED_POINTS ? LEARNED_POINTS : batch;
+}
+
 static bool fill_workspace(struct srv_worker *worker, struct srv_workspace *workspace, bool slices,
                            struct efm_error *error)
 {
@@ -79,7 +85,8 @@ static bool fill_workspace(struct srv_worker *worker, struct srv_workspace *work
     size_t capacity = worker->batch.capacity;
     workspace->used = srv_clock();
     if (slices)
-        return efm_field_workspace_create(&workspace->points, field, capacity, worker->team, error) == EFM_OK;
+        return efm_field_workspace_create(&workspace->points, field, srv_points_capacity(field, capacity),
+                                          worker->team, error) == EFM_OK;
     return efm_flow_create(&workspace->flow, field, capacity, worker->team, error) == EFM_OK;
 }
 
