@@ -64,7 +64,7 @@ void efm_optimiser_begin(struct efm_optimiser *optimiser, const float *parameter
 struct efm_optimiser_state *efm_optimiser_state(struct efm_optimiser *optimiser);
 
 /* One update of parameters [count] by gradient [count], in place. EFM_E_NUMERIC, with nothing changed, when the norm
- * of the gradient is not finite. */
+ * of the gradient is not finite, or after clipping above 1e18, whose square is hardly a float. */
 EFM_MUST_CHECK enum efm_status efm_optimiser_step(struct efm_optimiser *optimiser, float *parameters,
                                                   const float *gradient, struct efm_team *team,
                                                   struct efm_optimiser_outcome *outcome,

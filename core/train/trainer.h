@@ -24,8 +24,8 @@ struct efm_trainer_spec {
     struct efm_optimiser_options optimiser;
     enum efm_precision precision;
     unsigned augmentation[2]; /* by enum efm_plate_side: bits of enum efm_augmentation */
-    uint64_t steps;
-    uint64_t seed;
+    uint64_t steps;           /* of the schedule, too: optimiser.steps is not looked at */
+    uint64_t seed;            /* of everything: batch.seed is not looked at */
     size_t
         shards; /* the batch is cut into so many for the gradient; at least the threads that shall help; 1..64 */
 };
@@ -65,8 +65,9 @@ const float *efm_trainer_average(const struct efm_trainer *trainer);
 EFM_MUST_CHECK enum efm_status efm_trainer_save(const struct efm_trainer *trainer, struct efm_buffer *out,
                                                 struct efm_error *error);
 
-/* Goes on from a checkpoint of the same spec and data (steps, and what does not change the numbers, may differ);
- * EFM_E_ARGUMENT names what differs, EFM_E_FORMAT for damage; the trainer is then unchanged. */
+/* Goes on from a checkpoint of the same spec and data (steps at a constant rate, and what else changes no number, may differ);
+ * EFM_E_ARGUMENT names what differs, EFM_E_FORMAT for damage, EFM_E_NUMERIC for numbers that are not finite,
+ * EFM_E_UNSUPPORTED for another version; the trainer is then unchanged. A spec of precision AUTO goes on from any. */
 EFM_MUST_CHECK enum efm_status efm_trainer_restore(struct efm_trainer *trainer, const uint8_t *bytes,
                                                    size_t size, struct efm_error *error);
 
