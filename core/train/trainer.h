@@ -65,9 +65,10 @@ const float *efm_trainer_average(const struct efm_trainer *trainer);
 EFM_MUST_CHECK enum efm_status efm_trainer_save(const struct efm_trainer *trainer, struct efm_buffer *out,
                                                 struct efm_error *error);
 
-/* Goes on from a checkpoint of the same spec and data (steps at a constant rate, and what else changes no number, may differ);
- * EFM_E_ARGUMENT names what differs, EFM_E_FORMAT for damage, EFM_E_NUMERIC for numbers that are not finite,
- * EFM_E_UNSUPPORTED for another version; the trainer is then unchanged. A spec of precision AUTO goes on from any. */
+/* Goes on from a checkpoint of the same spec and data; steps at a constant rate, and what else changes no number, may
+ * differ, and a spec of precision AUTO goes on from any. EFM_E_ARGUMENT names what differs, EFM_E_FORMAT for damage,
+ * EFM_E_NUMERIC for numbers that are not finite, EFM_E_UNSUPPORTED for another version; the trainer is then
+ * unchanged. */
 EFM_MUST_CHECK enum efm_status efm_trainer_restore(struct efm_trainer *trainer, const uint8_t *bytes,
                                                    size_t size, struct efm_error *error);
 
