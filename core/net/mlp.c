@@ -85,6 +85,12 @@ static bool rounds(const struct efm_net_weights *weights, size_t i)
     return weights->options.precision == EFM_PRECISION_BF16 && i > 0;
 }
 
+static bool panels_piece(struct efm_arena *arena, float **packed, const struct efm_mlp_layer *layer)
+{
+    const size_t panels = efm_mlp_panels(layer->out);
+    return piece(arena, packed, panels * EFM_MLP_PANEL, layer->in, sizeof(float));
+}
+
 static bool weights_lay_out(struct efm_mlp_weights *parts, const struct efm_net_weights *weights)
 {
     bool fits = true;
@@ -96,7 +102,7 @@ static bool weights_lay_out(struct efm_mlp_weights *parts, const struct efm_net_
             fits = fits && piece(arena, &parts->rounded[i], layer->out, layer->in, sizeof(uint16_t));
             continue;
         }
-        fits = fits && piece(arena, &parts->transposed[i], layer->in, layer->out, sizeof(float));
+        fits = fits && panels_piece(arena, &parts->packed[i], layer);
         if (weights->options.training && i > 0)
             fits = fits && piece(arena, &parts->plain[i], layer->out, layer->in, sizeof(float));
     }
@@ -109,6 +115,7 @@ static enum efm_status weights_create(struct efm_net_weights *weights, struct ef
     if (parts == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for the weights of a network");
     weights->parts = parts;
+    parts->kernel = efm_mlp_kernel_at(0);
     if (!weights_lay_out(parts, weights))
         return efm_error_set(error, EFM_E_LIMIT, "the weights need more memory than can be counted");
     enum efm_status status = efm_arena_create(&parts->arena, error);
@@ -137,16 +144,7 @@ struct setting {
     const float *parameters;
 };
 
-enum { SET_ROWS = 32 };
-
-/* Rows [first, last) of weights [out, in] as columns of transposed [in, out]. */
-static void transpose_rows(float *transposed, const float *weights, size_t in, size_t out, size_t first,
-                           size_t last)
-{
-    for (size_t k = 0; k < in; k++)
-        for (size_t row = first; row < last; row++)
-            transposed[k * out + row] = weights[row * in + k];
-}
+enum { SET_ROWS = EFM_MLP_PANEL };
 
 /* Piece `index` is the index-th run of SET_ROWS rows of every layer that has so many. */
 static void set_rows(void *context, size_t index, size_t slot)
@@ -168,8 +166,8 @@ static void set_rows(void *context, size_t index, size_t slot)
         if (parts->rounded[i] != NULL)
             efm_net_kernels(EFM_PRECISION_BF16)
                 ->from_floats(parts->rounded[i] + begin, source + begin, count);
-        if (parts->transposed[i] != NULL)
-            transpose_rows(parts->transposed[i], source, layer->in, layer->out, first, last);
+        if (parts->packed[i] != NULL)
+            efm_mlp_pack(parts->packed[i], source, layer->out, layer->in, index);
         if (parts->plain[i] != NULL)
             memcpy(parts->plain[i] + begin, source + begin, count * sizeof(float));
     }
@@ -325,29 +323,31 @@ EFM_CLONES static void add_bias(float *y, const float *bias, size_t width, bool 
     }
 }
 
-void efm_mlp_layer_forward(const struct efm_net_run *run, size_t slot, size_t i, const float *in, float *out)
+void efm_mlp_layer_forward(const struct efm_net_run *run, size_t slot, size_t i, const float *in, size_t rows,
+                           float *out)
 {
     const struct efm_mlp_layer *layer = &efm_mlp_plan(run->weights)->layers[i];
     const struct efm_mlp_weights *weights = run->weights->parts;
     const struct efm_mlp_run *parts = run->parts;
-    if (weights->rounded[i] != NULL) {
-        uint16_t *rounded = parts->slots[slot].rounded;
-        efm_net_kernels(EFM_PRECISION_BF16)->from_floats(rounded, in, EFM_MLP_ROWS * layer->in);
-        efm_matmul_run(parts->forward[i], slot, rounded, weights->rounded[i], out);
-    } else {
-        efm_sgemm(false, false, EFM_MLP_ROWS, layer->out, layer->in, in, layer->in, weights->transposed[i],
-                  layer->out, 0, out, layer->out);
+    if (weights->rounded[i] == NULL) {
+        efm_mlp_product(weights->kernel, weights->packed[i], weights->bias[i], layer->out, layer->in, in,
+                        rows, layer->relu, out);
+        return;
     }
+    uint16_t *rounded = parts->slots[slot].rounded;
+    efm_net_kernels(EFM_PRECISION_BF16)->from_floats(rounded, in, EFM_MLP_ROWS * layer->in);
+    efm_matmul_run(parts->forward[i], slot, rounded, weights->rounded[i], out);
     add_bias(out, weights->bias[i], layer->out, layer->relu);
 }
 
-void efm_mlp_embed(const struct efm_net_run *run, size_t slot, const float *z, const float *in, float *out)
+void efm_mlp_embed(const struct efm_net_run *run, size_t slot, const float *z, const float *in, size_t rows,
+                   float *out)
 {
     const struct efm_mlp_run *parts = run->parts;
     const size_t width = run->weights->net->config.embedding;
     float *embedding = parts->slots[slot].embedding;
-    efm_height_embedding(z, EFM_MLP_ROWS, width / 2, embedding);
-    for (size_t k = 0; k < EFM_MLP_ROWS * width; k++)
+    efm_height_embedding(z, rows, width / 2, embedding);
+    for (size_t k = 0; k < rows * width; k++)
         out[k] = in[k] + embedding[k];
 }
 
@@ -365,12 +365,13 @@ static void forward_block(void *context, size_t index, size_t slot_index)
     const struct efm_mlp_slot *slot = &parts->slots[slot_index];
     const size_t d = pass->run->weights->net->config.shape.dimension, first = index * EFM_MLP_ROWS;
     const size_t left = pass->count - first, count = left < EFM_MLP_ROWS ? left : EFM_MLP_ROWS;
+    const size_t rows = pass->run->weights->options.precision == EFM_PRECISION_BF16 ? EFM_MLP_ROWS : count;
     float *in = slot->ping, *out = slot->pong;
     efm_mlp_load(in, slot->z, pass->x + first * d, pass->z + first, count, d);
     for (size_t i = 0; i < EFM_MLP_LAYERS; i++) {
         if (i == EFM_MLP_EMBEDDED)
-            efm_mlp_embed(pass->run, slot_index, slot->z, in, in);
-        efm_mlp_layer_forward(pass->run, slot_index, i, in, out);
+            efm_mlp_embed(pass->run, slot_index, slot->z, in, rows, in);
+        efm_mlp_layer_forward(pass->run, slot_index, i, in, rows, out);
         float *swap = in;
         in = out;
         out = swap;

@@ -53,11 +53,11 @@ static void record_forward(const struct step *step, size_t first, size_t count, 
         const struct efm_mlp_layer *layer = &efm_mlp_plan(run->weights)->layers[i];
         if (i == EFM_MLP_EMBEDDED) {
             float *embedded = record->embedded + first * layer->in;
-            efm_mlp_embed(run, slot, z, in, embedded);
+            efm_mlp_embed(run, slot, z, in, EFM_MLP_ROWS, embedded);
             in = embedded;
         }
         float *out = record->activation[i] + first * layer->out;
-        efm_mlp_layer_forward(run, slot, i, in, out);
+        efm_mlp_layer_forward(run, slot, i, in, EFM_MLP_ROWS, out);
         in = out;
     }
 }
