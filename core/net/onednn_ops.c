@@ -96,42 +96,37 @@ static dnnl_status_t desc_copy(dnnl_memory_desc_t *desc, desc_view from)
     return dnnl_success;
 }
 
-static void desc_destroy(dnnl_memory_desc_t *desc)
-{
-    (void)desc;
-}
+#define desc_destroy(desc) ((void)(desc))
 
 static dnnl_status_t problem_describe(dnnl_primitive_desc_t *found, const struct problem *p,
                                       const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine,
                                       const_dnnl_primitive_desc_t forward)
 {
     const dnnl_alg_kind_t direct = dnnl_convolution_direct;
+    const dnnl_memory_desc_t *x = &p->source, *w = &p->weights, *y = &p->out;
     dnnl_convolution_desc_t convolution;
     dnnl_matmul_desc_t product;
-    const void *operation = &convolution;
     dnnl_status_t status = dnnl_invalid_arguments;
     switch (p->pass) {
     case FORWARD:
-        status =
-            dnnl_convolution_forward_desc_init(&convolution, dnnl_forward_training, direct, &p->source,
-                                               &p->weights, NULL, &p->out, p->strides, p->before, p->after);
+        status = dnnl_convolution_forward_desc_init(&convolution, dnnl_forward_training, direct, x, w, NULL,
+                                                    y, p->strides, p->before, p->after);
         break;
     case BACKWARD_DATA:
-        status = dnnl_convolution_backward_data_desc_init(&convolution, direct, &p->source, &p->weights,
-                                                          &p->out, p->strides, p->before, p->after);
+        status = dnnl_convolution_backward_data_desc_init(&convolution, direct, x, w, y, p->strides,
+                                                          p->before, p->after);
         break;
     case BACKWARD_WEIGHTS:
-        status = dnnl_convolution_backward_weights_desc_init(&convolution, direct, &p->source, &p->weights,
-                                                             NULL, &p->out, p->strides, p->before, p->after);
+        status = dnnl_convolution_backward_weights_desc_init(&convolution, direct, x, w, NULL, y, p->strides,
+                                                             p->before, p->after);
         break;
     case PRODUCT:
-        status = dnnl_matmul_desc_init(&product, &p->source, &p->weights, NULL, &p->out);
-        operation = &product;
+        status = dnnl_matmul_desc_init(&product, x, w, NULL, y);
         break;
     }
-    if (status != dnnl_success)
-        return status;
-    return dnnl_primitive_desc_create(found, operation, attributes, engine, forward);
+    const void *operation = p->pass == PRODUCT ? (const void *)&product : &convolution;
+    return status != dnnl_success ? status
+                                  : dnnl_primitive_desc_create(found, operation, attributes, engine, forward);
 }
 #endif
 
@@ -142,23 +137,7 @@ static void problem_release(struct problem *p)
     desc_destroy(&p->out);
 }
 
-/* ---- statuses, types, threads ---- */
-
-static enum efm_status check(dnnl_status_t status, const char *what, struct efm_error *error)
-{
-    switch (status) {
-    case dnnl_success:
-        return EFM_OK;
-    case dnnl_out_of_memory:
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for the matrix library: %s", what);
-    case dnnl_unimplemented:
-        return efm_error_set(error, EFM_E_UNSUPPORTED,
-                             "the matrix library cannot do this on this processor: %s", what);
-    default:
-        return efm_error_set(error, EFM_E_INTERNAL, "the matrix library failed with status %d: %s",
-                             (int)status, what);
-    }
-}
+/* ---- types, threads ---- */
 
 static dnnl_data_type_t type_of(enum efm_precision precision)
 {
@@ -200,102 +179,113 @@ struct slot {
     dnnl_memory_t gradient; /* of a convolution; in the library's order */
 };
 
-struct bench {
+struct dnn {
     dnnl_engine_t engine;
     dnnl_primitive_attr_t attributes;
     struct slot *slots;
     size_t slot_count, scratch_size;
     char *scratch; /* [slot_count, scratch_size] */
     size_t bytes;  /* of all that was allocated for its owner */
+    /* The first one while it is made; the functions that make something return false then. */
+    struct efm_error failure;
 };
 
-static void *bench_allocate(struct bench *bench, size_t count, size_t size)
+static bool made(struct dnn *dnn, dnnl_status_t status, const char *what)
+{
+    if (status == dnnl_out_of_memory)
+        efm_error_set(&dnn->failure, EFM_E_MEMORY, "no memory for the matrix library: %s", what);
+    else if (status == dnnl_unimplemented)
+        efm_error_set(&dnn->failure, EFM_E_UNSUPPORTED, "the matrix library has none of this kind on %s: %s",
+                      efm_net_instruction_set(), what);
+    else if (status != dnnl_success)
+        efm_error_set(&dnn->failure, EFM_E_INTERNAL, "the matrix library failed with status %d: %s",
+                      (int)status, what);
+    return status == dnnl_success;
+}
+
+static void *dnn_allocate(struct dnn *dnn, size_t count, size_t size, const char *what)
 {
     void *block = efm_allocate_array(count, size);
     if (block != NULL)
-        bench->bytes += count * size;
+        dnn->bytes += count * size;
+    else
+        efm_error_set(&dnn->failure, EFM_E_MEMORY, "no memory for %zu times %zu bytes: %s", count, size,
+                      what);
     return block;
 }
 
-static enum efm_status bench_open(struct bench *bench, struct efm_error *error)
+static bool dnn_open(struct dnn *dnn)
 {
     be_single_threaded();
-    enum efm_status status = check(dnnl_engine_create(&bench->engine, dnnl_cpu, 0), "engine", error);
-    if (status == EFM_OK)
-        status = check(dnnl_primitive_attr_create(&bench->attributes), "attributes", error);
-    if (status == EFM_OK)
-        status = check(dnnl_primitive_attr_set_scratchpad_mode(bench->attributes, dnnl_scratchpad_mode_user),
-                       "scratchpad", error);
-    return status;
+    return made(dnn, dnnl_engine_create(&dnn->engine, dnnl_cpu, 0), "engine") &&
+           made(dnn, dnnl_primitive_attr_create(&dnn->attributes), "set of attributes") &&
+           made(dnn, dnnl_primitive_attr_set_scratchpad_mode(dnn->attributes, dnnl_scratchpad_mode_user),
+                "set of attributes");
 }
 
-/* The primitive of a described problem; notes how much scratch it wants and gives the description up. */
-static enum efm_status bench_primitive(struct bench *bench, dnnl_primitive_t *primitive,
-                                       dnnl_primitive_desc_t desc, const char *what, struct efm_error *error)
+/* The primitive of a description; notes how much scratch it wants. */
+static bool dnn_primitive(struct dnn *dnn, dnnl_primitive_t *primitive, dnnl_primitive_desc_t desc,
+                          const char *what)
 {
     desc_view scratch = dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
     size_t size = scratch != NULL ? round_up(dnnl_memory_desc_get_size(scratch)) : 0;
-    if (size > bench->scratch_size)
-        bench->scratch_size = size;
-    enum efm_status status = check(dnnl_primitive_create(primitive, desc), what, error);
-    dnnl_primitive_desc_destroy(desc);
-    return status;
+    if (size > dnn->scratch_size)
+        dnn->scratch_size = size;
+    return made(dnn, dnnl_primitive_create(primitive, desc), what);
 }
 
-static enum efm_status bench_memory(struct bench *bench, dnnl_memory_t *memory, desc_view desc, void *data,
-                                    struct efm_error *error)
+static bool dnn_memory(struct dnn *dnn, dnnl_memory_t *memory, desc_view desc, void *data)
 {
-    return check(dnnl_memory_create(memory, desc, bench->engine, data), "memory", error);
+    return made(dnn, dnnl_memory_create(memory, desc, dnn->engine, data), "tensor");
 }
 
 /* After the last primitive, when the size of the scratch is known. */
-static enum efm_status bench_slots(struct bench *bench, size_t count, struct efm_error *error)
+static bool dnn_slots(struct dnn *dnn, size_t count)
 {
-    if (bench->scratch_size == 0)
-        bench->scratch_size = EFM_ALIGNMENT;
-    bench->slots = bench_allocate(bench, count, sizeof *bench->slots);
-    bench->scratch = bench_allocate(bench, count, bench->scratch_size);
-    if (bench->slots == NULL || bench->scratch == NULL)
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for %zu times %zu bytes of scratch", count,
-                             bench->scratch_size);
-    bench->slot_count = count;
-    const dnnl_dims_t dims = {(int64_t)bench->scratch_size}, strides = {1};
+    if (dnn->scratch_size == 0)
+        dnn->scratch_size = EFM_ALIGNMENT;
+    dnn->slots = dnn_allocate(dnn, count, sizeof *dnn->slots, "slots");
+    if (dnn->slots == NULL)
+        return false;
+    dnn->slot_count = count;
+    dnn->scratch = dnn_allocate(dnn, count, dnn->scratch_size, "scratch");
+    if (dnn->scratch == NULL)
+        return false;
+    const dnnl_dims_t dims = {(int64_t)dnn->scratch_size}, strides = {1};
     dnnl_memory_desc_t desc = {0};
-    enum efm_status status = check(desc_create(&desc, 1, dims, dnnl_u8, strides), "scratch", error);
-    for (size_t i = 0; i < count && status == EFM_OK; i++) {
-        struct slot *slot = &bench->slots[i];
-        status = check(dnnl_stream_create(&slot->stream, bench->engine, dnnl_stream_default_flags), "stream",
-                       error);
-        if (status == EFM_OK)
-            status = bench_memory(bench, &slot->scratch, DESC_VIEW(desc),
-                                  bench->scratch + i * bench->scratch_size, error);
+    bool good = made(dnn, desc_create(&desc, 1, dims, dnnl_u8, strides), "scratchpad");
+    for (size_t i = 0; i < count && good; i++) {
+        struct slot *slot = &dnn->slots[i];
+        void *scratch = dnn->scratch + i * dnn->scratch_size;
+        good =
+            made(dnn, dnnl_stream_create(&slot->stream, dnn->engine, dnnl_stream_default_flags), "stream") &&
+            dnn_memory(dnn, &slot->scratch, DESC_VIEW(desc), scratch);
     }
     desc_destroy(&desc);
-    return status;
+    return good;
 }
 
-static void bench_close(struct bench *bench)
+static void dnn_close(struct dnn *dnn)
 {
-    for (size_t i = 0; i < bench->slot_count; i++) {
-        dnnl_memory_destroy(bench->slots[i].gradient);
-        dnnl_memory_destroy(bench->slots[i].scratch);
-        dnnl_stream_destroy(bench->slots[i].stream);
+    for (size_t i = 0; i < dnn->slot_count; i++) {
+        dnnl_memory_destroy(dnn->slots[i].gradient);
+        dnnl_memory_destroy(dnn->slots[i].scratch);
+        dnnl_stream_destroy(dnn->slots[i].stream);
     }
-    efm_free(bench->slots);
-    efm_free(bench->scratch);
-    dnnl_primitive_attr_destroy(bench->attributes);
-    dnnl_engine_destroy(bench->engine);
+    efm_free(dnn->slots);
+    efm_free(dnn->scratch);
+    dnnl_primitive_attr_destroy(dnn->attributes);
+    dnnl_engine_destroy(dnn->engine);
 }
 
-/* Three arguments, named as the library does, and the slot's scratch. */
-static bool bench_run(const struct bench *bench, size_t slot, dnnl_primitive_t primitive, const int *names,
-                      dnnl_memory_t first, dnnl_memory_t second, dnnl_memory_t third)
+/* Two or three arguments, named as the library does, and the slot's scratch. */
+static bool dnn_run(const struct dnn *dnn, size_t slot, dnnl_primitive_t primitive, const int *names,
+                    dnnl_memory_t first, dnnl_memory_t second, dnnl_memory_t third)
 {
-    const struct slot *s = &bench->slots[slot];
+    const struct slot *s = &dnn->slots[slot];
     const dnnl_exec_arg_t arguments[] = {
         {DNNL_ARG_SCRATCHPAD, s->scratch}, {names[0], first}, {names[1], second}, {names[2], third}};
-    int count = third != NULL ? 4 : 3;
-    return dnnl_primitive_execute(primitive, s->stream, count, arguments) == dnnl_success &&
+    return dnnl_primitive_execute(primitive, s->stream, third != NULL ? 4 : 3, arguments) == dnnl_success &&
            dnnl_stream_wait(s->stream) == dnnl_success;
 }
 
@@ -311,15 +301,15 @@ struct geometry {
     size_t images, rows, out_rows;
     size_t above, below; /* rows of padding */
     dnnl_primitive_t passes[PASSES];
-    dnnl_memory_t *memories; /* [slots, 2]: source and out */
-    const char *implementation;
+    dnnl_memory_t *memories;                 /* [slots, 2]: source and out */
     enum { UNTRIED, SAME, DIFFERENT } bytes; /* of a band: as the whole image's? */
 };
 
 struct efm_conv {
     struct efm_conv_options options;
-    size_t out_height, out_width, weight_count, gradient_size;
-    struct bench bench;
+    size_t out_height, out_width, weight_count;
+    size_t source_row, out_row; /* bytes */
+    struct dnn dnn;
     struct geometry *geometries; /* the whole image, numbers of images, bands */
     size_t geometry_count;
     dnnl_memory_t *memories; /* [geometries, slots, 2] */
@@ -327,64 +317,56 @@ struct efm_conv {
 
     dnnl_memory_desc_t orders[PASSES]; /* of the weights or their gradient; that of the whole image */
     bool ordered[PASSES];
-    dnnl_memory_t weights[2]; /* FORWARD, BACKWARD_DATA */
+    dnnl_primitive_t reorders[PASSES]; /* from or to the parameter table */
+    dnnl_memory_t parameters;          /* in the order of the table; the data come with each call */
+    dnnl_memory_t weights[2];          /* FORWARD, BACKWARD_DATA */
     void *weight_data[2];
     size_t weight_size[2];
-    char *gradient_data;      /* [slots, gradient_size] */
-    dnnl_memory_t parameters; /* the order of the parameter table; data set at each call */
-    dnnl_primitive_t arrange[PASSES];
+    char *gradient_data; /* [slots, gradient_size] */
+    size_t gradient_size;
 };
 
 static enum efm_status conv_check(const struct efm_conv_options *o, struct efm_error *error)
 {
+    uint32_t side = o->height > o->width ? o->height : o->width, odd = (o->height | o->width) & 1;
+    uint32_t channels = o->in_channels > o->out_channels ? o->in_channels : o->out_channels;
     const char *wrong = NULL;
-    if (o->kernel != 1 && o->kernel != 3)
-        wrong = "kernel";
-    else if (o->stride != 1 && o->stride != 2)
-        wrong = "stride";
-    else if (o->height < 1 || o->height > MOST_SIDE || (o->stride == 2 && o->height % 2 != 0))
-        wrong = "height";
-    else if (o->width < 1 || o->width > MOST_SIDE || (o->stride == 2 && o->width % 2 != 0))
-        wrong = "width";
-    else if (o->in_channels < 1 || o->in_channels > MOST_SIDE || o->out_channels < 1 ||
-             o->out_channels > MOST_SIDE)
-        wrong = "channels";
+    if ((o->kernel != 1 && o->kernel != 3) || (o->stride != 1 && o->stride != 2))
+        wrong = "kernel or stride";
+    else if (o->height < 1 || o->width < 1 || side > MOST_SIDE || (o->stride == 2 && odd))
+        wrong = "height or width";
+    else if (o->in_channels < 1 || o->out_channels < 1 || channels > MOST_SIDE)
+        wrong = "number of channels";
     else if (o->in_out && o->kernel != 1)
-        wrong = "in_out";
+        wrong = "order of weights";
     else if (o->precision != EFM_PRECISION_F32 && o->precision != EFM_PRECISION_BF16)
         wrong = "precision";
-    else if (o->training && (o->images < 1 || o->images > MOST_IMAGES))
-        wrong = "images";
-    else if (o->slots < 1 || o->slots > MOST_SLOTS)
-        wrong = "slots";
+    else if (o->slots < 1 || o->slots > MOST_SLOTS ||
+             (o->training && (o->images < 1 || o->images > MOST_IMAGES)))
+        wrong = "number of slots or images";
     if (wrong != NULL)
         return efm_error_set(error, EFM_E_ARGUMENT, "a convolution cannot have this %s", wrong);
     enum efm_precision precision = o->precision;
     return efm_precision_resolve(&precision, error);
 }
 
-/* The rows of the input that rows [first, last) of the output want, and the padding around them. */
-static struct geometry band_geometry(const struct efm_conv *conv, size_t first, size_t last, size_t *in_first)
+static size_t band_start(const struct efm_conv *conv, size_t band, size_t bands)
+{
+    return band * conv->out_height / bands;
+}
+
+/* The rows of the input that a band of the output wants, from *row on, and the padding around them. */
+static struct geometry band_geometry(const struct efm_conv *conv, size_t band, size_t bands, size_t *row)
 {
     const struct efm_conv_options *o = &conv->options;
+    size_t first = band_start(conv, band, bands), last = band_start(conv, band + 1, bands);
     size_t padding = o->stride == 1 ? o->kernel / 2 : 0;
     size_t begin = first * o->stride, end = (last - 1) * o->stride + o->kernel; /* in padded rows */
     struct geometry g = {.images = 1, .out_rows = last - first};
     g.above = begin < padding ? padding - begin : 0;
     g.below = end > o->height + padding ? end - o->height - padding : 0;
     g.rows = end - begin - g.above - g.below;
-    *in_first = begin + g.above - padding;
-    return g;
-}
-
-static struct geometry whole_geometry(const struct efm_conv *conv, size_t images)
-{
-    size_t row;
-    struct geometry g = band_geometry(conv, 0, conv->out_height, &row);
-    /* With a kernel of 1 and a stride of 2 the last row is not wanted, but it lies between two images. */
-    if (g.rows < conv->options.height)
-        g.rows = conv->options.height;
-    g.images = images;
+    *row = begin + g.above - padding;
     return g;
 }
 
@@ -399,17 +381,11 @@ static struct geometry *find_geometry(const struct efm_conv *conv, const struct 
     return NULL;
 }
 
-static size_t band_row(size_t rows, size_t band, size_t bands)
-{
-    return band * rows / bands;
-}
-
 static dnnl_status_t describe_images(dnnl_memory_desc_t *desc, size_t images, size_t channels, size_t rows,
                                      size_t width, dnnl_data_type_t type)
 {
-    const dnnl_dims_t dims = {(int64_t)images, (int64_t)channels, (int64_t)rows, (int64_t)width};
-    const dnnl_dims_t strides = {(int64_t)(rows * width * channels), 1, (int64_t)(width * channels),
-                                 (int64_t)channels};
+    int64_t n = (int64_t)images, c = (int64_t)channels, h = (int64_t)rows, w = (int64_t)width;
+    const dnnl_dims_t dims = {n, c, h, w}, strides = {h * w * c, 1, w * c, c};
     return desc_create(desc, RANK, dims, type, strides);
 }
 
@@ -423,18 +399,16 @@ static dnnl_status_t describe_weights(dnnl_memory_desc_t *desc, const struct efm
     return desc_create(desc, RANK, dims, type, !table ? NULL : o->in_out ? in_out : out_in);
 }
 
-static enum efm_status conv_problem(const struct efm_conv *conv, const struct geometry *g, enum pass pass,
-                                    struct problem *p, struct efm_error *error)
+static bool conv_problem(struct efm_conv *conv, const struct geometry *g, enum pass pass, struct problem *p)
 {
     const struct efm_conv_options *o = &conv->options;
     dnnl_data_type_t type = type_of(o->precision);
     *p = (struct problem){.pass = pass};
     p->strides[0] = p->strides[1] = o->stride;
-    int64_t left = o->stride == 1 ? o->kernel / 2 : 0;
     p->before[0] = (int64_t)g->above;
-    p->before[1] = left;
+    p->before[1] = o->stride == 1 ? o->kernel / 2 : 0;
     p->after[0] = (int64_t)g->below;
-    p->after[1] = o->kernel == 1 ? 0 : 1;
+    p->after[1] = o->kernel / 2;
     dnnl_status_t status = describe_images(&p->source, g->images, o->in_channels, g->rows, o->width, type);
     if (status == dnnl_success)
         status = describe_images(&p->out, g->images, o->out_channels, g->out_rows, conv->out_width, type);
@@ -442,181 +416,154 @@ static enum efm_status conv_problem(const struct efm_conv *conv, const struct ge
         status = desc_copy(&p->weights, DESC_VIEW(conv->orders[pass]));
     else if (status == dnnl_success)
         status = describe_weights(&p->weights, o, pass == BACKWARD_WEIGHTS ? dnnl_f32 : type, false);
-    return check(status, pass_names[pass], error);
+    return made(&conv->dnn, status, pass_names[pass]);
 }
 
-static enum efm_status make_pass(struct efm_conv *conv, struct geometry *g, enum pass pass,
-                                 struct efm_error *error)
+static bool make_primitive(struct efm_conv *conv, struct geometry *g, const struct problem *p,
+                           dnnl_primitive_desc_t desc)
 {
-    struct bench *bench = &conv->bench;
+    struct dnn *dnn = &conv->dnn;
+    enum pass pass = p->pass;
+    if (!conv->ordered[pass]) { /* by the first primitive of the pass */
+        dnnl_query_t what = pass == BACKWARD_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md;
+        desc_view order = dnnl_primitive_desc_query_md(desc, what, 0);
+        conv->ordered[pass] = made(dnn, desc_copy(&conv->orders[pass], order), "order of weights");
+    }
+    return conv->ordered[pass] && dnn_primitive(dnn, &g->passes[pass], desc, pass_names[pass]);
+}
+
+static bool make_pass(struct efm_conv *conv, struct geometry *g, enum pass pass)
+{
+    struct dnn *dnn = &conv->dnn;
     struct problem p = {0}, forward = {0};
     dnnl_primitive_desc_t hint = NULL, desc = NULL;
-    enum efm_status status = conv_problem(conv, g, pass, &p, error);
-    if (status == EFM_OK && pass != FORWARD) {
-        status = conv_problem(conv, g, FORWARD, &forward, error);
-        if (status == EFM_OK)
-            status = check(problem_describe(&hint, &forward, bench->attributes, bench->engine, NULL),
-                           pass_names[pass], error);
-    }
-    if (status == EFM_OK)
-        status = check(problem_describe(&desc, &p, bench->attributes, bench->engine, hint), pass_names[pass],
-                       error);
-    if (status == EFM_OK && !conv->ordered[pass]) {
-        dnnl_query_t what = pass == BACKWARD_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md;
-        status = check(desc_copy(&conv->orders[pass], dnnl_primitive_desc_query_md(desc, what, 0)),
-                       "order of weights", error);
-        conv->ordered[pass] = status == EFM_OK;
-    }
-    if (status == EFM_OK && pass == FORWARD)
-        status = check(dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &g->implementation),
-                       "name", error);
-    if (status == EFM_OK)
-        status = bench_primitive(bench, &g->passes[pass], desc, pass_names[pass], error);
-    else
-        dnnl_primitive_desc_destroy(desc);
+    bool good = pass == FORWARD || /* the gradients ask for the pass that they belong to */
+                (conv_problem(conv, g, FORWARD, &forward) &&
+                 made(dnn, problem_describe(&hint, &forward, dnn->attributes, dnn->engine, NULL),
+                      pass_names[FORWARD]));
+    good = good && conv_problem(conv, g, pass, &p) &&
+           made(dnn, problem_describe(&desc, &p, dnn->attributes, dnn->engine, hint), pass_names[pass]) &&
+           make_primitive(conv, g, &p, desc);
+    dnnl_primitive_desc_destroy(desc);
     dnnl_primitive_desc_destroy(hint);
     problem_release(&p);
     problem_release(&forward);
-    return status;
+    return good;
 }
 
 /* All numbers of images have a primitive of their own, so that no sum over images needs memory. */
-static enum efm_status make_wholes(struct efm_conv *conv, struct efm_error *error)
+static bool make_wholes(struct efm_conv *conv)
 {
     const struct efm_conv_options *o = &conv->options;
-    size_t counts = o->training ? o->images : 1;
-    enum efm_status status = EFM_OK;
-    for (size_t n = 1; n <= counts && status == EFM_OK; n++) {
+    size_t counts = o->training ? o->images : 1, row;
+    bool good = true;
+    for (size_t n = 1; n <= counts && good; n++) {
         struct geometry *g = &conv->geometries[conv->geometry_count++];
-        *g = whole_geometry(conv, n);
-        if (n == 1)
-            status = make_pass(conv, g, FORWARD, error);
-        if (n == 1 && status == EFM_OK && o->training && !o->no_input_gradient)
-            status = make_pass(conv, g, BACKWARD_DATA, error);
-        if (status == EFM_OK && o->training)
-            status = make_pass(conv, g, BACKWARD_WEIGHTS, error);
+        *g = band_geometry(conv, 0, 1, &row);
+        g->images = n;
+        g->rows = o->height; /* a kernel of 1 with a stride of 2 does not want the last */
+        good = n > 1 || make_pass(conv, g, FORWARD);
+        if (n == 1 && o->training && !o->no_input_gradient)
+            good = good && make_pass(conv, g, BACKWARD_DATA);
+        if (o->training)
+            good = good && make_pass(conv, g, BACKWARD_WEIGHTS);
     }
-    return status;
+    return good;
 }
 
-/* One of the bands of an image, unless there is its like; *fits becomes false where the library would compute it in
- * another way than the whole image. */
-static enum efm_status make_band(struct efm_conv *conv, size_t first, size_t last, bool *fits,
-                                 struct efm_error *error)
+/* The primitives of all bands. DIFFERENT: the library has none that takes the weights as they lie. */
+static bool make_bands(struct efm_conv *conv)
 {
-    size_t row;
-    struct geometry wanted = band_geometry(conv, first, last, &row);
-    struct geometry *g = find_geometry(conv, &wanted);
-    if (g == NULL) {
-        g = &conv->geometries[conv->geometry_count++];
-        *g = wanted;
-        enum efm_status status = make_pass(conv, g, FORWARD, NULL);
-        if (status != EFM_OK && status != EFM_E_UNSUPPORTED)
-            return check(status == EFM_E_MEMORY ? dnnl_out_of_memory : dnnl_runtime_error, "band of an image",
-                         error);
-    }
-    if (g->passes[FORWARD] == NULL || strcmp(g->implementation, conv->geometries[0].implementation) != 0)
-        g->bytes = DIFFERENT;
-    *fits = *fits && g->bytes != DIFFERENT;
-    return EFM_OK;
-}
-
-static enum efm_status make_bands(struct efm_conv *conv, struct efm_error *error)
-{
-    enum efm_status status = EFM_OK;
-    for (size_t n = 2; n <= conv->options.bands; n++) {
-        bool fits = true;
-        for (size_t band = 0; band < n && status == EFM_OK; band++) {
-            size_t first = band_row(conv->out_height, band, n),
-                   last = band_row(conv->out_height, band + 1, n);
-            if (last > first)
-                status = make_band(conv, first, last, &fits, error);
+    struct efm_error *failure = &conv->dnn.failure;
+    for (size_t n = 2; n <= conv->options.bands; n++)
+        for (size_t band = 0; band < n; band++) { /* none is empty: no more bands than rows */
+            size_t row;
+            struct geometry wanted = band_geometry(conv, band, n, &row);
+            if (find_geometry(conv, &wanted) != NULL)
+                continue;
+            struct geometry *g = &conv->geometries[conv->geometry_count++];
+            *g = wanted;
+            if (!make_pass(conv, g, FORWARD)) {
+                if (failure->status != EFM_E_UNSUPPORTED)
+                    return false;
+                efm_error_clear(failure);
+                g->bytes = DIFFERENT;
+            }
         }
-        conv->banded[n] = fits;
-    }
-    return status;
+    return true;
 }
 
-static enum efm_status make_reorder(struct bench *bench, dnnl_primitive_t *primitive, desc_view from,
-                                    desc_view to, struct efm_error *error)
+static bool make_reorder(struct dnn *dnn, dnnl_primitive_t *primitive, desc_view from, desc_view to)
 {
+    static const char what[] = "reordering of weights";
     dnnl_primitive_desc_t desc = NULL;
-    enum efm_status status = check(
-        dnnl_reorder_primitive_desc_create(&desc, from, bench->engine, to, bench->engine, bench->attributes),
-        "reordering of weights", error);
-    return status == EFM_OK ? bench_primitive(bench, primitive, desc, "reordering of weights", error)
-                            : status;
+    bool good =
+        made(dnn,
+             dnnl_reorder_primitive_desc_create(&desc, from, dnn->engine, to, dnn->engine, dnn->attributes),
+             what) &&
+        dnn_primitive(dnn, primitive, desc, what);
+    dnnl_primitive_desc_destroy(desc);
+    return good;
 }
 
-static enum efm_status make_reorders(struct efm_conv *conv, struct efm_error *error)
+static bool make_reorders(struct efm_conv *conv)
 {
-    struct bench *bench = &conv->bench;
+    struct dnn *dnn = &conv->dnn;
     dnnl_memory_desc_t table = {0};
-    enum efm_status status =
-        check(describe_weights(&table, &conv->options, dnnl_f32, true), "order of weights", error);
-    if (status == EFM_OK)
-        status = bench_memory(bench, &conv->parameters, DESC_VIEW(table), NULL, error);
-    for (enum pass pass = FORWARD; pass < PASSES && status == EFM_OK; pass++) {
-        desc_view own = DESC_VIEW(conv->orders[pass]);
-        if (!conv->ordered[pass])
-            continue;
+    bool good = made(dnn, describe_weights(&table, &conv->options, dnnl_f32, true), "order of weights") &&
+                dnn_memory(dnn, &conv->parameters, DESC_VIEW(table), NULL);
+    for (enum pass pass = FORWARD; pass < PASSES && good; pass++) {
+        desc_view own = DESC_VIEW(conv->orders[pass]), other = DESC_VIEW(table);
         bool back = pass == BACKWARD_WEIGHTS;
-        status = make_reorder(bench, &conv->arrange[pass], back ? own : DESC_VIEW(table),
-                              back ? DESC_VIEW(table) : own, error);
+        if (conv->ordered[pass])
+            good = make_reorder(dnn, &conv->reorders[pass], back ? own : other, back ? other : own);
     }
     desc_destroy(&table);
-    return status;
+    return good;
 }
 
-/* Source and out of every geometry, for every slot; their data come with each call. */
-static enum efm_status make_memories(struct efm_conv *conv, struct efm_error *error)
+/* Source and out of every geometry, for every slot. */
+static bool make_memories(struct efm_conv *conv)
 {
-    size_t slots = conv->options.slots;
-    conv->memories = bench_allocate(&conv->bench, 2 * slots * conv->geometry_count, sizeof *conv->memories);
-    if (conv->memories == NULL)
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for a convolution's tensors");
-    enum efm_status status = EFM_OK;
-    for (size_t i = 0; i < conv->geometry_count && status == EFM_OK; i++) {
+    size_t each = 2 * conv->options.slots;
+    conv->memories = dnn_allocate(&conv->dnn, conv->geometry_count, each * sizeof *conv->memories, "tensors");
+    bool good = conv->memories != NULL;
+    for (size_t i = 0; i < conv->geometry_count && good; i++) {
         struct geometry *g = &conv->geometries[i];
-        struct problem p = {0};
-        g->memories = conv->memories + 2 * slots * i;
-        if (g->bytes != DIFFERENT)
-            status = conv_problem(conv, g, FORWARD, &p, error);
-        for (size_t s = 0; s < slots && status == EFM_OK && g->bytes != DIFFERENT; s++) {
-            status = bench_memory(&conv->bench, &g->memories[2 * s], DESC_VIEW(p.source), NULL, error);
-            if (status == EFM_OK)
-                status = bench_memory(&conv->bench, &g->memories[2 * s + 1], DESC_VIEW(p.out), NULL, error);
-        }
+        struct problem p;
+        g->memories = conv->memories + each * i;
+        good = conv_problem(conv, g, FORWARD, &p);
+        for (size_t j = 0; j < each && good; j++)
+            good =
+                dnn_memory(&conv->dnn, &g->memories[j], j % 2 ? DESC_VIEW(p.out) : DESC_VIEW(p.source), NULL);
         problem_release(&p);
     }
-    return status;
+    return good;
 }
 
-static enum efm_status make_buffers(struct efm_conv *conv, struct efm_error *error)
+static bool make_weights(struct efm_conv *conv, enum pass pass)
 {
-    struct bench *bench = &conv->bench;
-    enum efm_status status = EFM_OK;
-    for (enum pass pass = FORWARD; pass < BACKWARD_WEIGHTS && status == EFM_OK; pass++) {
-        if (!conv->ordered[pass])
-            continue;
-        desc_view order = DESC_VIEW(conv->orders[pass]);
-        conv->weight_size[pass] = dnnl_memory_desc_get_size(order);
-        conv->weight_data[pass] = bench_allocate(bench, 1, conv->weight_size[pass]);
-        if (conv->weight_data[pass] == NULL)
-            return efm_error_set(error, EFM_E_MEMORY, "no memory for the weights of a convolution");
-        status = bench_memory(bench, &conv->weights[pass], order, conv->weight_data[pass], error);
-    }
-    if (status != EFM_OK || !conv->ordered[BACKWARD_WEIGHTS])
-        return status;
+    if (!conv->ordered[pass])
+        return true;
+    desc_view order = DESC_VIEW(conv->orders[pass]);
+    conv->weight_size[pass] = dnnl_memory_desc_get_size(order);
+    conv->weight_data[pass] = dnn_allocate(&conv->dnn, 1, conv->weight_size[pass], "weights");
+    return conv->weight_data[pass] != NULL &&
+           dnn_memory(&conv->dnn, &conv->weights[pass], order, conv->weight_data[pass]);
+}
+
+static bool make_gradients(struct efm_conv *conv)
+{
+    struct dnn *dnn = &conv->dnn;
+    if (!conv->ordered[BACKWARD_WEIGHTS])
+        return true;
     desc_view order = DESC_VIEW(conv->orders[BACKWARD_WEIGHTS]);
     conv->gradient_size = round_up(dnnl_memory_desc_get_size(order));
-    conv->gradient_data = bench_allocate(bench, bench->slot_count, conv->gradient_size);
-    if (conv->gradient_data == NULL)
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for the gradients of a convolution");
-    for (size_t i = 0; i < bench->slot_count && status == EFM_OK; i++)
-        status = bench_memory(bench, &bench->slots[i].gradient, order,
-                              conv->gradient_data + i * conv->gradient_size, error);
-    return status;
+    conv->gradient_data = dnn_allocate(dnn, dnn->slot_count, conv->gradient_size, "gradients");
+    bool good = conv->gradient_data != NULL;
+    for (size_t i = 0; i < dnn->slot_count && good; i++)
+        good = dnn_memory(dnn, &dnn->slots[i].gradient, order, conv->gradient_data + i * conv->gradient_size);
+    return good;
 }
 
 static bool run_pass(const struct efm_conv *conv, const struct geometry *g, enum pass pass, size_t slot,
@@ -627,37 +574,25 @@ static bool run_pass(const struct efm_conv *conv, const struct geometry *g, enum
                                          {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS}};
     be_single_threaded();
     dnnl_memory_t *memories = g->memories + 2 * slot;
-    dnnl_memory_t weights = pass == BACKWARD_WEIGHTS ? conv->bench.slots[slot].gradient : conv->weights[pass];
+    dnnl_memory_t weights = pass == BACKWARD_WEIGHTS ? conv->dnn.slots[slot].gradient : conv->weights[pass];
     return set_data(memories[0], source) && set_data(memories[1], out) &&
-           bench_run(&conv->bench, slot, g->passes[pass], names[pass], memories[0], memories[1], weights);
+           dnn_run(&conv->dnn, slot, g->passes[pass], names[pass], memories[0], memories[1], weights);
 }
 
-static size_t source_row_size(const struct efm_conv *conv)
+/* Rows of the output from `first` on, out of rows of the source from `row` on. */
+static void run_rows(const struct efm_conv *conv, const struct geometry *g, size_t slot, const void *source,
+                     void *out, size_t first, size_t row)
 {
-    const struct efm_conv_options *o = &conv->options;
-    return (size_t)o->width * o->in_channels * element_size(o->precision);
-}
-
-static size_t out_row_size(const struct efm_conv *conv)
-{
-    return conv->out_width * conv->options.out_channels * element_size(conv->options.precision);
-}
-
-/* Rows [first, last) of the output, not none. */
-static void run_rows(const struct efm_conv *conv, const struct geometry *g, size_t slot, const char *source,
-                     char *out, size_t first, size_t row)
-{
-    char *rows = out + first * out_row_size(conv);
-    if (!run_pass(conv, g, FORWARD, slot, source + row * source_row_size(conv), rows))
-        fill_nan(rows, g->out_rows * out_row_size(conv));
+    char *rows = (char *)out + first * conv->out_row;
+    if (!run_pass(conv, g, FORWARD, slot, (const char *)source + row * conv->source_row, rows))
+        fill_nan(rows, g->out_rows * conv->out_row);
 }
 
 void efm_conv_forward(const struct efm_conv *conv, size_t slot, const void *source, void *out, size_t images)
 {
-    size_t from = conv->options.height * source_row_size(conv), to = conv->out_height * out_row_size(conv);
     for (size_t i = 0; i < images; i++)
-        run_rows(conv, &conv->geometries[0], slot, (const char *)source + i * from, (char *)out + i * to, 0,
-                 0);
+        run_rows(conv, &conv->geometries[0], slot, source, out, i * conv->out_height,
+                 i * conv->options.height);
 }
 
 void efm_conv_forward_band(const struct efm_conv *conv, size_t slot, const void *source, void *out,
@@ -668,18 +603,15 @@ void efm_conv_forward_band(const struct efm_conv *conv, size_t slot, const void 
             efm_conv_forward(conv, slot, source, out, 1);
         return;
     }
-    size_t first = band_row(conv->out_height, band, bands), row;
-    size_t last = band_row(conv->out_height, band + 1, bands);
-    if (first == last)
-        return;
-    struct geometry wanted = band_geometry(conv, first, last, &row);
+    size_t first = band_start(conv, band, bands), row;
+    struct geometry wanted = band_geometry(conv, band, bands, &row);
     run_rows(conv, find_geometry(conv, &wanted), slot, source, out, first, row);
 }
 
 void efm_conv_backward_data(const struct efm_conv *conv, size_t slot, const void *out_gradient,
                             void *source_gradient, size_t images)
 {
-    size_t to = conv->options.height * source_row_size(conv), from = conv->out_height * out_row_size(conv);
+    size_t from = conv->out_height * conv->out_row, to = conv->options.height * conv->source_row;
     for (size_t i = 0; i < images; i++) {
         char *gradient = (char *)source_gradient + i * to;
         if (!run_pass(conv, &conv->geometries[0], BACKWARD_DATA, slot, gradient,
@@ -707,28 +639,29 @@ static void add_floats(float *sum, const float *x, size_t count)
         sum[i] += x[i];
 }
 
-void efm_conv_collect_gradient(const struct efm_conv *conv, size_t slots, float *gradient)
+static bool reorder(const struct efm_conv *conv, enum pass pass, dnnl_memory_t from, dnnl_memory_t to)
 {
     static const int names[] = {DNNL_ARG_FROM, DNNL_ARG_TO, 0};
     be_single_threaded();
+    return dnn_run(&conv->dnn, 0, conv->reorders[pass], names, from, to, NULL);
+}
+
+void efm_conv_collect_gradient(const struct efm_conv *conv, size_t slots, float *gradient)
+{
+    float *sum = (float *)conv->gradient_data;
     for (size_t i = 1; i < slots; i++)
-        add_floats((float *)conv->gradient_data,
-                   (const float *)(conv->gradient_data + i * conv->gradient_size),
-                   conv->gradient_size / sizeof(float));
+        add_floats(sum, (const float *)(conv->gradient_data + i * conv->gradient_size),
+                   conv->gradient_size / sizeof *sum);
     if (!set_data(conv->parameters, gradient) ||
-        !bench_run(&conv->bench, 0, conv->arrange[BACKWARD_WEIGHTS], names, conv->bench.slots[0].gradient,
-                   conv->parameters, NULL))
-        fill_nan(gradient, conv->weight_count * sizeof(float));
+        !reorder(conv, BACKWARD_WEIGHTS, conv->dnn.slots[0].gradient, conv->parameters))
+        fill_nan(gradient, conv->weight_count * sizeof *gradient);
 }
 
 void efm_conv_set_weights(struct efm_conv *conv, const float *weights)
 {
-    static const int names[] = {DNNL_ARG_FROM, DNNL_ARG_TO, 0};
-    be_single_threaded();
     for (enum pass pass = FORWARD; pass < BACKWARD_WEIGHTS; pass++)
-        if (conv->arrange[pass] != NULL &&
-            (!set_data(conv->parameters, weights) || !bench_run(&conv->bench, 0, conv->arrange[pass], names,
-                                                                conv->parameters, conv->weights[pass], NULL)))
+        if (conv->reorders[pass] != NULL && (!set_data(conv->parameters, weights) ||
+                                             !reorder(conv, pass, conv->parameters, conv->weights[pass])))
             fill_nan(conv->weight_data[pass], conv->weight_size[pass]);
 }
 
@@ -746,78 +679,66 @@ static void fill_scattered(void *values, size_t count, enum efm_precision precis
     }
 }
 
-/* Every geometry of the bands once: does it give the bytes of the whole image? */
-static void try_bands(struct efm_conv *conv, const char *source, const char *whole, char *out)
+/* Does this band give the bytes of the whole image? Every geometry is tried once. */
+static bool band_is_same(const struct efm_conv *conv, size_t band, size_t bands, const void *source,
+                         const char *whole, char *out)
 {
-    for (size_t n = 2; n <= conv->options.bands; n++)
-        for (size_t band = 0; band < n && conv->banded[n]; band++) {
-            size_t first = band_row(conv->out_height, band, n), row;
-            size_t last = band_row(conv->out_height, band + 1, n), size = out_row_size(conv);
-            if (first == last)
-                continue;
-            struct geometry wanted = band_geometry(conv, first, last, &row);
-            struct geometry *g = find_geometry(conv, &wanted);
-            if (g->bytes == UNTRIED) {
-                run_rows(conv, g, 0, source, out, first, row);
-                bool same = memcmp(out + first * size, whole + first * size, (last - first) * size) == 0;
-                g->bytes = same ? SAME : DIFFERENT;
-            }
-            conv->banded[n] = g->bytes != DIFFERENT;
-        }
+    size_t first = band_start(conv, band, bands), row;
+    struct geometry wanted = band_geometry(conv, band, bands, &row);
+    struct geometry *g = find_geometry(conv, &wanted);
+    if (g->bytes == UNTRIED) {
+        run_rows(conv, g, 0, source, out, first, row);
+        size_t from = first * conv->out_row;
+        g->bytes = memcmp(out + from, whole + from, g->out_rows * conv->out_row) == 0 ? SAME : DIFFERENT;
+    }
+    return g->bytes == SAME;
 }
 
-static enum efm_status check_bands(struct efm_conv *conv, struct efm_error *error)
+static bool check_bands(struct efm_conv *conv)
 {
     const struct efm_conv_options *o = &conv->options;
     if (o->bands < 2)
-        return EFM_OK;
-    size_t source_size = o->height * source_row_size(conv), size = conv->out_height * out_row_size(conv);
+        return true;
+    size_t source_size = o->height * conv->source_row, out_size = conv->out_height * conv->out_row;
     float *weights = efm_allocate_array(conv->weight_count, sizeof *weights);
-    char *source = efm_allocate(source_size), *whole = efm_allocate(size), *out = efm_allocate(size);
-    enum efm_status status = EFM_OK;
-    if (weights == NULL || source == NULL || whole == NULL || out == NULL) {
-        status = efm_error_set(error, EFM_E_MEMORY, "no memory to try the bands of a convolution");
-    } else {
+    char *source = efm_allocate(source_size), *whole = efm_allocate(out_size), *out = efm_allocate(out_size);
+    bool good = weights != NULL && source != NULL && whole != NULL && out != NULL;
+    if (good) {
         fill_scattered(weights, conv->weight_count, EFM_PRECISION_F32);
         fill_scattered(source, source_size / element_size(o->precision), o->precision);
         efm_conv_set_weights(conv, weights);
         efm_conv_forward(conv, 0, source, whole, 1);
-        try_bands(conv, source, whole, out);
+        for (size_t n = 2; n <= o->bands; n++)
+            for (size_t band = 0; band < n && (band == 0 || conv->banded[n]); band++)
+                conv->banded[n] = band_is_same(conv, band, n, source, whole, out);
+    } else {
+        efm_error_set(&conv->dnn.failure, EFM_E_MEMORY, "no memory to try the bands of a convolution");
     }
     efm_free(weights);
     efm_free(source);
     efm_free(whole);
     efm_free(out);
-    return status;
+    return good;
 }
 
-static enum efm_status conv_open(struct efm_conv *conv, struct efm_error *error)
+static bool conv_make(struct efm_conv *conv)
 {
     struct efm_conv_options *o = &conv->options;
+    struct dnn *dnn = &conv->dnn;
     conv->out_height = o->height / o->stride;
     conv->out_width = o->width / o->stride;
     conv->weight_count = (size_t)o->in_channels * o->out_channels * o->kernel * o->kernel;
+    conv->source_row = (size_t)o->width * o->in_channels * element_size(o->precision);
+    conv->out_row = conv->out_width * o->out_channels * element_size(o->precision);
     if (o->bands > conv->out_height)
         o->bands = conv->out_height;
     size_t most = (o->training ? o->images : 1) + o->bands * (o->bands + 1) / 2;
-    conv->geometries = bench_allocate(&conv->bench, most, sizeof *conv->geometries);
-    conv->banded = bench_allocate(&conv->bench, o->bands + 1, sizeof *conv->banded);
-    if (conv->geometries == NULL || conv->banded == NULL)
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for a convolution");
-    enum efm_status status = bench_open(&conv->bench, error);
-    if (status == EFM_OK)
-        status = make_wholes(conv, error);
-    if (status == EFM_OK)
-        status = make_bands(conv, error);
-    if (status == EFM_OK)
-        status = make_reorders(conv, error);
-    if (status == EFM_OK)
-        status = bench_slots(&conv->bench, o->slots, error);
-    if (status == EFM_OK)
-        status = make_memories(conv, error);
-    if (status == EFM_OK)
-        status = make_buffers(conv, error);
-    return status == EFM_OK ? check_bands(conv, error) : status;
+    conv->geometries = dnn_allocate(dnn, most, sizeof *conv->geometries, "geometries");
+    conv->banded = dnn_allocate(dnn, o->bands + 1, sizeof *conv->banded, "bands");
+    return conv->geometries != NULL && conv->banded != NULL && dnn_open(dnn) && make_wholes(conv) &&
+           make_bands(conv) && make_reorders(conv) && dnn_slots(dnn, o->slots) && make_memories(conv) &&
+           make_weights(conv, FORWARD) && make_weights(conv, BACKWARD_DATA) && make_gradients(conv) &&
+           check_bands(conv);
 }
 
 enum efm_status efm_conv_create(struct efm_conv **conv, const struct efm_conv_options *options,
@@ -827,16 +748,17 @@ enum efm_status efm_conv_create(struct efm_conv **conv, const struct efm_conv_op
     enum efm_status status = conv_check(options, error);
     if (status != EFM_OK)
         return status;
-    struct efm_conv *made = efm_allocate_array(1, sizeof *made);
-    if (made == NULL)
+    struct efm_conv *making = efm_allocate_array(1, sizeof *making);
+    if (making == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for a convolution");
-    made->options = *options;
-    made->bench.bytes = sizeof *made;
-    status = conv_open(made, error);
-    if (status == EFM_OK)
-        *conv = made;
-    else
-        efm_conv_destroy(made);
+    making->options = *options;
+    making->dnn.bytes = sizeof *making;
+    if (conv_make(making)) {
+        *conv = making;
+        return EFM_OK;
+    }
+    status = efm_error_set(error, making->dnn.failure.status, "%s", making->dnn.failure.message);
+    efm_conv_destroy(making);
     return status;
 }
 
@@ -844,14 +766,13 @@ void efm_conv_destroy(struct efm_conv *conv)
 {
     if (conv == NULL)
         return;
-    for (size_t i = 0; i < conv->geometry_count; i++)
-        for (enum pass pass = FORWARD; pass < PASSES; pass++)
-            dnnl_primitive_destroy(conv->geometries[i].passes[pass]);
-    if (conv->memories != NULL)
-        for (size_t i = 0; i < 2 * conv->options.slots * conv->geometry_count; i++)
-            dnnl_memory_destroy(conv->memories[i]);
+    size_t memories = conv->memories != NULL ? 2 * conv->options.slots * conv->geometry_count : 0;
+    for (size_t i = 0; i < memories; i++)
+        dnnl_memory_destroy(conv->memories[i]);
     for (enum pass pass = FORWARD; pass < PASSES; pass++) {
-        dnnl_primitive_destroy(conv->arrange[pass]);
+        for (size_t i = 0; i < conv->geometry_count; i++)
+            dnnl_primitive_destroy(conv->geometries[i].passes[pass]);
+        dnnl_primitive_destroy(conv->reorders[pass]);
         desc_destroy(&conv->orders[pass]);
     }
     for (enum pass pass = FORWARD; pass < BACKWARD_WEIGHTS; pass++) {
@@ -859,7 +780,7 @@ void efm_conv_destroy(struct efm_conv *conv)
         efm_free(conv->weight_data[pass]);
     }
     dnnl_memory_destroy(conv->parameters);
-    bench_close(&conv->bench);
+    dnn_close(&conv->dnn);
     efm_free(conv->gradient_data);
     efm_free(conv->memories);
     efm_free(conv->geometries);
@@ -869,7 +790,7 @@ void efm_conv_destroy(struct efm_conv *conv)
 
 size_t efm_conv_bytes(const struct efm_conv *conv)
 {
-    return conv->bench.bytes;
+    return conv->dnn.bytes;
 }
 
 double efm_conv_flops(const struct efm_conv *conv)
@@ -887,12 +808,11 @@ static double seconds(void)
 double efm_conv_time(const struct efm_conv *conv, size_t repeats)
 {
     const struct efm_conv_options *o = &conv->options;
-    size_t size = o->height * source_row_size(conv);
-    void *source = efm_allocate(size), *out = efm_allocate(conv->out_height * out_row_size(conv));
+    size_t size = o->height * conv->source_row;
+    void *source = efm_allocate(size), *out = efm_allocate(conv->out_height * conv->out_row);
     double best = 0;
     if (source != NULL && out != NULL) {
         fill_scattered(source, size / element_size(o->precision), o->precision);
-        efm_conv_forward(conv, 0, source, out, 1); /* fetches code and weights */
         for (size_t i = 0; i < repeats; i++) {
             double start = seconds();
             efm_conv_forward(conv, 0, source, out, 1);
@@ -909,7 +829,7 @@ double efm_conv_time(const struct efm_conv *conv, size_t repeats)
 
 struct efm_matmul {
     struct efm_matmul_options options;
-    struct bench bench;
+    struct dnn dnn;
     dnnl_primitive_t primitive;
     dnnl_memory_t *memories; /* [slots, 3]: a, b, c */
 };
@@ -918,59 +838,49 @@ static dnnl_status_t describe_matrix(dnnl_memory_desc_t *desc, size_t rows, size
                                      enum efm_precision precision)
 {
     const dnnl_dims_t dims = {(int64_t)rows, (int64_t)columns};
-    const dnnl_dims_t strides = {transpose ? 1 : (int64_t)columns, transpose ? (int64_t)rows : 1};
+    const dnnl_dims_t strides = {transpose ? 1 : dims[1], transpose ? dims[0] : 1};
     return desc_create(desc, 2, dims, type_of(precision), strides);
 }
 
-static enum efm_status matmul_memories(struct efm_matmul *matmul, const struct problem *p,
-                                       struct efm_error *error)
-{
-    size_t slots = matmul->options.slots;
-    matmul->memories = bench_allocate(&matmul->bench, 3 * slots, sizeof *matmul->memories);
-    if (matmul->memories == NULL)
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for a matrix product");
-    enum efm_status status = EFM_OK;
-    for (size_t i = 0; i < 3 * slots && status == EFM_OK; i++) {
-        desc_view desc = i % 3 == 0   ? DESC_VIEW(p->source)
-                         : i % 3 == 1 ? DESC_VIEW(p->weights)
-                                      : DESC_VIEW(p->out);
-        status = bench_memory(&matmul->bench, &matmul->memories[i], desc, NULL, error);
-    }
-    return status;
-}
-
-static enum efm_status matmul_open(struct efm_matmul *matmul, struct problem *p, struct efm_error *error)
+static bool matmul_problem(struct efm_matmul *matmul, struct problem *p)
 {
     const struct efm_matmul_options *o = &matmul->options;
-    struct bench *bench = &matmul->bench;
-    enum efm_status status = bench_open(bench, error);
-    if (status != EFM_OK)
-        return status;
-    dnnl_status_t result = describe_matrix(&p->source, o->m, o->k, o->transpose_a, o->precision);
-    if (result == dnnl_success)
-        result = describe_matrix(&p->weights, o->k, o->n, o->transpose_b, o->precision);
-    if (result == dnnl_success)
-        result = describe_matrix(&p->out, o->m, o->n, false, o->out);
+    dnnl_status_t status = describe_matrix(&p->source, o->m, o->k, o->transpose_a, o->precision);
+    if (status == dnnl_success)
+        status = describe_matrix(&p->weights, o->k, o->n, o->transpose_b, o->precision);
+    if (status == dnnl_success)
+        status = describe_matrix(&p->out, o->m, o->n, false, o->out);
+    return made(&matmul->dnn, status, pass_names[PRODUCT]);
+}
+
+static bool matmul_make(struct efm_matmul *matmul, struct problem *p)
+{
+    struct dnn *dnn = &matmul->dnn;
+    size_t slots = matmul->options.slots;
     dnnl_primitive_desc_t desc = NULL;
-    if (result == dnnl_success)
-        result = problem_describe(&desc, p, bench->attributes, bench->engine, NULL);
-    status = check(result, pass_names[PRODUCT], error);
-    if (status == EFM_OK)
-        status = bench_primitive(bench, &matmul->primitive, desc, pass_names[PRODUCT], error);
-    if (status == EFM_OK)
-        status = bench_slots(bench, o->slots, error);
-    return status == EFM_OK ? matmul_memories(matmul, p, error) : status;
+    bool good =
+        dnn_open(dnn) && matmul_problem(matmul, p) &&
+        made(dnn, problem_describe(&desc, p, dnn->attributes, dnn->engine, NULL), pass_names[PRODUCT]) &&
+        dnn_primitive(dnn, &matmul->primitive, desc, pass_names[PRODUCT]);
+    dnnl_primitive_desc_destroy(desc);
+    if (!good || !dnn_slots(dnn, slots))
+        return false;
+    matmul->memories = dnn_allocate(dnn, 3 * slots, sizeof *matmul->memories, "tensors");
+    good = matmul->memories != NULL;
+    for (size_t i = 0; i < 3 * slots && good; i += 3)
+        good = dnn_memory(dnn, &matmul->memories[i], DESC_VIEW(p->source), NULL) &&
+               dnn_memory(dnn, &matmul->memories[i + 1], DESC_VIEW(p->weights), NULL) &&
+               dnn_memory(dnn, &matmul->memories[i + 2], DESC_VIEW(p->out), NULL);
+    return good;
 }
 
 static enum efm_status matmul_check(const struct efm_matmul_options *o, struct efm_error *error)
 {
+    enum efm_precision in = o->precision, out = o->out;
     if (o->m < 1 || o->n < 1 || o->k < 1 || o->m > INT32_MAX || o->n > INT32_MAX || o->k > INT32_MAX)
         return efm_error_set(error, EFM_E_ARGUMENT, "a matrix product cannot have these sizes");
-    if (o->slots < 1 || o->slots > MOST_SLOTS)
-        return efm_error_set(error, EFM_E_ARGUMENT, "a matrix product cannot have %zu slots", o->slots);
-    enum efm_precision in = o->precision, out = o->out;
-    if (in == EFM_PRECISION_AUTO || out == EFM_PRECISION_AUTO)
-        return efm_error_set(error, EFM_E_ARGUMENT, "the precision of a matrix product must be resolved");
+    if (o->slots < 1 || o->slots > MOST_SLOTS || in == EFM_PRECISION_AUTO || out == EFM_PRECISION_AUTO)
+        return efm_error_set(error, EFM_E_ARGUMENT, "a matrix product cannot have these slots or precisions");
     enum efm_status status = efm_precision_resolve(&in, error);
     return status == EFM_OK ? efm_precision_resolve(&out, error) : status;
 }
@@ -982,17 +892,19 @@ enum efm_status efm_matmul_create(struct efm_matmul **matmul, const struct efm_m
     enum efm_status status = matmul_check(options, error);
     if (status != EFM_OK)
         return status;
-    struct efm_matmul *made = efm_allocate_array(1, sizeof *made);
-    if (made == NULL)
+    struct efm_matmul *making = efm_allocate_array(1, sizeof *making);
+    if (making == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for a matrix product");
-    made->options = *options;
+    making->options = *options;
     struct problem p = {.pass = PRODUCT};
-    status = matmul_open(made, &p, error);
+    bool good = matmul_make(making, &p);
     problem_release(&p);
-    if (status == EFM_OK)
-        *matmul = made;
-    else
-        efm_matmul_destroy(made);
+    if (good) {
+        *matmul = making;
+        return EFM_OK;
+    }
+    status = efm_error_set(error, making->dnn.failure.status, "%s", making->dnn.failure.message);
+    efm_matmul_destroy(making);
     return status;
 }
 
@@ -1000,11 +912,10 @@ void efm_matmul_destroy(struct efm_matmul *matmul)
 {
     if (matmul == NULL)
         return;
-    if (matmul->memories != NULL)
-        for (size_t i = 0; i < 3 * matmul->options.slots; i++)
-            dnnl_memory_destroy(matmul->memories[i]);
+    for (size_t i = 0; matmul->memories != NULL && i < 3 * matmul->options.slots; i++)
+        dnnl_memory_destroy(matmul->memories[i]);
     dnnl_primitive_destroy(matmul->primitive);
-    bench_close(&matmul->bench);
+    dnn_close(&matmul->dnn);
     efm_free(matmul->memories);
     efm_free(matmul);
 }
@@ -1015,7 +926,7 @@ void efm_matmul_run(const struct efm_matmul *matmul, size_t slot, const void *a,
     be_single_threaded();
     dnnl_memory_t *memories = matmul->memories + 3 * slot;
     if (!set_data(memories[0], a) || !set_data(memories[1], b) || !set_data(memories[2], c) ||
-        !bench_run(&matmul->bench, slot, matmul->primitive, names, memories[0], memories[1], memories[2]))
+        !dnn_run(&matmul->dnn, slot, matmul->primitive, names, memories[0], memories[1], memories[2]))
         fill_nan(c, matmul->options.m * matmul->options.n * element_size(matmul->options.out));
 }
 

@@ -7,8 +7,12 @@
  *
  * Written for oneDNN 2.6; what differs in 3.x (descriptors that merged into primitive descriptors) stands in one place.
  *
- * Threads: create, destroy and set_weights from one thread at a time; forward and backward from many at once, each with
- * a slot of its own. Any thread may call: the first call makes oneDNN single-threaded on it. */
+ * The functions that return nothing cannot report. Should the library refuse all the same (it allocates a little in each
+ * call), what they were to write becomes NaN.
+ *
+ * Threads: create, destroy, set_weights and collect_gradient from one thread at a time, while no slot runs; forward and
+ * backward from many at once, each with a slot of its own. Any thread may call: the first call makes oneDNN
+ * single-threaded on it (omp_set_num_threads(1)). */
 #ifndef EFM_NET_ONEDNN_OPS_H
 #define EFM_NET_ONEDNN_OPS_H
 
@@ -31,11 +35,14 @@ struct efm_conv_options {
     bool no_input_gradient;       /* training: backward_data is never called */
     bool training;                /* also the two backward passes */
     enum efm_precision precision; /* F32 or BF16, resolved */
-    size_t images;                /* training: the most of one backward_weights call */
+    size_t images;                /* training: the most of one backward_weights call; each number up to it has
+                                     a primitive of its own, made in less than a millisecond */
     size_t slots;                 /* threads or shards that may run at once */
-    size_t bands;                 /* forward_band is called with 2..bands; below 2: never */
+    size_t bands;                 /* forward_band is called with up to so many; below 2: never */
 };
 
+/* EFM_E_ARGUMENT for options out of range, EFM_E_UNSUPPORTED where the library or the processor cannot. The numbers come
+ * with set_weights. */
 EFM_MUST_CHECK enum efm_status efm_conv_create(struct efm_conv **conv, const struct efm_conv_options *options,
                                                struct efm_error *error);
 void efm_conv_destroy(struct efm_conv *conv);
@@ -50,7 +57,9 @@ void efm_conv_set_weights(struct efm_conv *conv, const float *weights);
  * by image. */
 void efm_conv_forward(const struct efm_conv *conv, size_t slot, const void *source, void *out, size_t images);
 
-/* Rows [band * out_height / bands, (band + 1) * out_height / bands) of one image: the same bytes as forward gives. */
+/* Rows [band * out_height / bands, (band + 1) * out_height / bands) of one image: the same bytes as forward gives. That is
+ * tried when the convolution is created; for numbers of bands where the library would give others, and for those that
+ * were not announced, band 0 does the whole image and the rest do nothing. */
 void efm_conv_forward_band(const struct efm_conv *conv, size_t slot, const void *source, void *out,
                            size_t band, size_t bands);
 
@@ -58,11 +67,13 @@ void efm_conv_forward_band(const struct efm_conv *conv, size_t slot, const void 
 void efm_conv_backward_data(const struct efm_conv *conv, size_t slot, const void *out_gradient,
                             void *source_gradient, size_t images);
 
-/* The gradient of the weights over `images` images, kept in the slot in the library's own order, overwritten. */
+/* The gradient of the weights over `images` images, kept in the slot in the library's own order, overwritten; 0 images
+ * give 0. */
 void efm_conv_backward_weights(const struct efm_conv *conv, size_t slot, const void *source,
                                const void *out_gradient, size_t images);
 
-/* Sums slots 0 .. slots-1 in this order into gradient, in the order of the parameter table, overwritten. */
+/* Sums slots 0 .. slots-1 in this order into gradient, in the order of the parameter table, overwritten. The sum is left
+ * in slot 0, so call it once after each round of backward_weights; slots that did no round count with what they hold. */
 void efm_conv_collect_gradient(const struct efm_conv *conv, size_t slots, float *gradient);
 
 /* ---- matrix products of one image ---- */
@@ -83,11 +94,13 @@ EFM_MUST_CHECK enum efm_status efm_matmul_create(struct efm_matmul **matmul,
 void efm_matmul_destroy(struct efm_matmul *matmul);
 void efm_matmul_run(const struct efm_matmul *matmul, size_t slot, const void *a, const void *b, void *c);
 
-/* c = a b + beta c in f32, row-major, on the calling thread: a [m, k] (or [k, m] transposed) with rows lda apart... */
+/* c = a b + beta c in f32 on the calling thread: c [m, n]; a [m, k], transposed: it lies as [k, m]; b [k, n], transposed:
+ * it lies as [n, k]. Rows of what lies there are lda, ldb, ldc floats apart. With beta 0 c is only written. */
 void efm_sgemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, size_t lda,
                const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
-/* Seconds of the best of `repeats` runs of this convolution's forward pass on one thread, for the share of peak. */
+/* Seconds of the best of `repeats` runs of this convolution's forward pass of one image on one thread, on numbers of its
+ * own, for the share of peak. Uses slot 0. 0 when there is no memory for it. */
 double efm_conv_time(const struct efm_conv *conv, size_t repeats);
 
 #endif
