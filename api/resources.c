@@ -265,7 +265,7 @@ static void append_learned(struct efm_buffer *out, const struct efm_model *model
     if (learned == NULL)
         return;
     efm_buffer_format(out,
-                      ",\"target\":\"%s\",\"velocity\":%s,\"parameters\":%zu,\"precision\":\"%s\","
+                      ",\"trained_on\":\"%s\",\"velocity\":%s,\"parameters\":%zu,\"precision\":\"%s\","
                       "\"weights\":\"%s\",\"lowest\":",
                       learned->target, learned->velocity ? "true" : "false",
                       efm_net_size(efm_learned_field_net(efm_model_field(model))),

@@ -47,7 +47,7 @@ bool api_exact_spec(const struct api_exact_request *request, struct efm_exact_sp
 
 /* {"id","object":"model","created","owned_by":"local","state":"ready","arch","field","map","L","gamma","shape","source":{"name",
  *  "standard_normal","count"},"target":{...},"bytes","sha256","defaults":{"solver","steps","variable","tolerance"},"limits":{...}}
- * A learned model also has "target","velocity","parameters","precision","weights","lowest" and, when its file has one, "record".
+ * A learned model also has "trained_on" (its target),"velocity","parameters","precision","weights","lowest" and, when its file has one, "record".
  */
 void api_model_render(const char *name, const struct efm_model *model, int64_t created,
                       const struct api_limits *limits, struct efm_buffer *out);

@@ -58,10 +58,10 @@ static enum efm_status find_arch(const struct efm_safetensors *file, const struc
     for (size_t i = 0; name != NULL && i < sizeof arches / sizeof arches[0]; i++)
         if (strcmp(arches[i]->name, name) == 0)
             *arch = arches[i];
-    if (name == NULL || (version == NULL && (*arch == NULL || !(*arch)->foreign)))
+    if (name == NULL || (version == NULL && *arch != NULL && !(*arch)->foreign))
         return efm_error_set(error, EFM_E_FORMAT,
                              "the file is safetensors but no model of efmd: its metadata has no %s",
-                             version == NULL ? "efmd_version" : "arch");
+                             name == NULL ? "arch" : "efmd_version");
     if (version != NULL && strcmp(version, "1") != 0)
         return efm_error_set(error, EFM_E_UNSUPPORTED, "model files of version '%s' are not served",
                              efm_show_text(version).text);

@@ -103,7 +103,14 @@ static bool make_workspace(struct srv_worker *worker, struct efm_model *model, b
     }
     if (fill_workspace(worker, workspace, slices, error))
         return true;
-    /* what was kept for other models may be what is missing */
+    /* what was kept for other models, or for the other kind of work, may be what is missing */
+    if (slices) {
+        efm_flow_destroy(workspace->flow);
+        workspace->flow = NULL;
+    } else {
+        efm_field_workspace_destroy(workspace->points);
+        workspace->points = NULL;
+    }
     for (size_t i = 0; i < SRV_WORKER_MODELS; i++)
         if (&worker->workspaces[i] != workspace && worker->workspaces[i].model != NULL)
             release_workspace(&worker->workspaces[i]);

@@ -299,7 +299,9 @@ static void refuses_bad_metadata(void **state)
 {
     (void)state;
     assert_variant("", "", EFM_OK, "");
-    assert_variant("\"exact\"", "\"unet\"", EFM_E_UNSUPPORTED, "arch 'unet' is not served by this version");
+    assert_variant("\"exact\"", "\"transformer\"", EFM_E_UNSUPPORTED,
+                   "arch 'transformer' is not served by this version");
+    assert_variant("\"exact\"", "\"unet\"", EFM_E_FORMAT, "no \"nf\"");
     assert_variant("\"arch\"", "\"arc\"", EFM_E_FORMAT, "no arch");
     assert_variant("\"efmd_version\":\"1\"", "\"x\":\"1\"", EFM_E_FORMAT, "no efmd_version");
     assert_variant("\"efmd_version\":\"1\"", "\"efmd_version\":\"2\"", EFM_E_UNSUPPORTED, "'2'");
