@@ -18,7 +18,7 @@
 #define EFM_SAMPLER_MAP(X)                                                                                   \
     X(EFM_SAMPLER_UNIFORM, "uniform", "z uniform, x on the straight line of a random pair")                  \
     X(EFM_SAMPLER_GEOMETRIC, "geometric",                                                                    \
-      "z = |N(0, sigma^2)| (1 + tau)^m, dense near the plates; x as uniform")                                \
+      "z = |N(0, sigma^2)| (1 + tau)^m from either plate, dense near both; x as uniform")                    \
     X(EFM_SAMPLER_TUBE, "tube", "uniform plus noise of random direction, of length |N(L/2, sigma^2)|")       \
     X(EFM_SAMPLER_MARGINAL, "marginal", "points as dense as the lines that cross them")
 
@@ -42,21 +42,25 @@ EFM_MUST_CHECK enum efm_status efm_training_target_parse(const char *word, enum 
 struct efm_batch_options {
     enum efm_sampler sampler;
     enum efm_training_target target;
-    double length;  /* L > 0 */
-    double lowest;  /* heights lie in [lowest, L - lowest] */
-    double gamma;   /* per_plate */
-    size_t size;    /* points a step */
-    size_t charges; /* a plate and step, >= size; 0: the whole data set (noise: EFM_BATCH_NOISE_CHARGES) */
-    size_t
-        refresh; /* charges are drawn anew every so many steps (1: each), points of a step use the charges in turn */
-    double sigma; /* geometric: 0.1; tube: spread of the noise's length, 0: L/10 */
-    double tau;   /* geometric: 0.03 */
+    double length; /* L > 0 */
+    double lowest; /* heights lie in [lowest, L - lowest] */
+    double gamma;  /* per_plate */
+    size_t size;   /* points a step */
+    /* A plate and step, >= size; 0: the whole data set (noise: EFM_BATCH_NOISE_CHARGES). For targets that are fields of
+     * charges; the others draw `size` samples a plate. */
+    size_t charges;
+    /* Charges are drawn anew every so many steps, points of a step use them in turn. 0: 1, and for the whole data set
+     * EFM_BATCH_REFRESH_ALL. A whole data set without noise or augmentation is taken once, whatever this says. */
+    size_t refresh;
+    double sigma; /* geometric: 0: 0.1; tube: spread of the noise's length, 0: L/10 */
+    double tau;   /* geometric: 0: 0.03 */
     uint64_t seed;
 };
 
-enum { EFM_BATCH_NOISE_CHARGES = 8192 };
+enum { EFM_BATCH_NOISE_CHARGES = 8192, EFM_BATCH_REFRESH_ALL = 16 };
 
-/* What serves images best by measurement (docs/measurements.md); for vectors the published toy. */
+/* What serves images best by measurement (docs/measurements.md); for vectors the published toy. The lowest height is
+ * 1e-3, the published eps, for both. */
 void efm_batch_options_default(struct efm_batch_options *options, const struct efm_shape *shape);
 EFM_MUST_CHECK enum efm_status efm_batch_options_check(const struct efm_batch_options *options,
                                                        struct efm_error *error);
@@ -71,7 +75,8 @@ struct efm_training_batch {
     const float *z;        /* [size] */
     const float *target_x; /* [size, D] */
     const float *target_z; /* [size], NULL for a velocity */
-    const float *weight;   /* [size], NULL: all 1 */
+    /* [size], NULL: all 1. 0 where there is no target: on a charge, or where a chain has no field left. */
+    const float *weight;
 };
 
 struct efm_batcher;

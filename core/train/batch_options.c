@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/* batch_options.c - words, defaults and limits of what a step is made of. */
+#include "core/train/batch.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const sampler_words[] = {
+#define TRAIN_WORD(symbol, word, meaning) word,
+    EFM_SAMPLER_MAP(TRAIN_WORD)};
+static const char *const target_words[] = {EFM_TARGET_MAP(TRAIN_WORD)
+#undef TRAIN_WORD
+};
+
+enum {
+    SAMPLERS = sizeof sampler_words / sizeof sampler_words[0],
+    TARGETS = sizeof target_words / sizeof target_words[0],
+    MOST_POINTS = 65536,
+    MOST_CHARGES = 1 << 24,
+    MOST_REFRESH = 1000000,
+};
+
+static enum efm_status find(const char *const *words, size_t count, const char *word, size_t *index)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(word, words[i]) == 0) {
+            *index = i;
+            return EFM_OK;
+        }
+    return EFM_E_NOT_FOUND;
+}
+
+const char *efm_sampler_name(enum efm_sampler sampler)
+{
+    return (size_t)sampler < SAMPLERS ? sampler_words[sampler] : "unknown";
+}
+
+enum efm_status efm_sampler_parse(const char *word, enum efm_sampler *sampler)
+{
+    size_t index;
+    enum efm_status status = find(sampler_words, SAMPLERS, word, &index);
+    if (status == EFM_OK)
+        *sampler = (enum efm_sampler)index;
+    return status;
+}
+
+const char *efm_training_target_name(enum efm_training_target target)
+{
+    return (size_t)target < TARGETS ? target_words[target] : "unknown";
+}
+
+enum efm_status efm_training_target_parse(const char *word, enum efm_training_target *target)
+{
+    size_t index;
+    enum efm_status status = find(target_words, TARGETS, word, &index);
+    if (status == EFM_OK)
+        *target = (enum efm_training_target)index;
+    return status;
+}
+
+enum efm_field_kind efm_training_target_kind(enum efm_training_target target)
+{
+    switch (target) {
+    case EFM_TRAIN_PER_PLATE:
+        return EFM_FIELD_PER_PLATE;
+    case EFM_TRAIN_SUPERPOSITION:
+        return EFM_FIELD_SUPERPOSITION;
+    case EFM_TRAIN_CHAIN_SINGLE:
+        return EFM_FIELD_CHAIN;
+    case EFM_TRAIN_FLOW_MATCHING:
+        break;
+    }
+    return EFM_FIELD_FLOW_MATCHING;
+}
+
+bool efm_training_target_is_velocity(enum efm_training_target target)
+{
+    return target == EFM_TRAIN_CHAIN_SINGLE || target == EFM_TRAIN_FLOW_MATCHING;
+}
+
+void efm_batch_options_default(struct efm_batch_options *options, const struct efm_shape *shape)
+{
+    bool image = efm_shape_is_image(shape);
+    *options = (struct efm_batch_options){.sampler = image ? EFM_SAMPLER_UNIFORM : EFM_SAMPLER_GEOMETRIC,
+                                          .target = EFM_TRAIN_PER_PLATE,
+                                          .length = image ? 10 : 6,
+                                          .lowest = 1e-3,
+                                          .gamma = image ? 5 : 1e-7,
+                                          .size = image ? 64 : 1024,
+                                          .charges = image ? 1024 : 2048,
+                                          .refresh = 1};
+}
+
+static enum efm_status check_numbers(const struct efm_batch_options *options, struct efm_error *error)
+{
+    if (!(options->length >= 1e-6 && options->length <= 1e6))
+        return efm_error_set(error, EFM_E_ARGUMENT, "L must be 1e-6..1e6, not %g", options->length);
+    if (!(options->lowest >= 1e-9 * options->length && options->lowest < options->length / 2))
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "the lowest height must be at least L / 1e9 and below L / 2, not %g",
+                             options->lowest);
+    if (!(options->gamma >= 0 && options->gamma <= 1e6))
+        return efm_error_set(error, EFM_E_ARGUMENT, "gamma must be 0..1e6, not %g", options->gamma);
+    if (!(options->sigma >= 0 && options->sigma <= options->length))
+        return efm_error_set(error, EFM_E_ARGUMENT, "sigma must be 0..L, not %g", options->sigma);
+    if (!(options->tau >= 0 && options->tau <= 1))
+        return efm_error_set(error, EFM_E_ARGUMENT, "tau must be 0..1, not %g", options->tau);
+    if (options->size < 1 || options->size > MOST_POINTS)
+        return efm_error_set(error, EFM_E_ARGUMENT, "a step takes 1 to %d points, not %zu", MOST_POINTS,
+                             options->size);
+    if (options->charges > MOST_CHARGES || (options->charges != 0 && options->charges < options->size))
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "charges must be 0 (all) or from the %zu points of a step up to %d, not %zu",
+                             options->size, MOST_CHARGES, options->charges);
+    if (options->refresh > MOST_REFRESH)
+        return efm_error_set(error, EFM_E_ARGUMENT, "charges stay for %d steps at most, not %zu",
+                             MOST_REFRESH, options->refresh);
+    return EFM_OK;
+}
+
+enum efm_status efm_batch_options_check(const struct efm_batch_options *options, struct efm_error *error)
+{
+    if ((size_t)options->sampler >= SAMPLERS || (size_t)options->target >= TARGETS)
+        return efm_error_set(error, EFM_E_ARGUMENT, "an option of the batch is out of range");
+    enum efm_status status = check_numbers(options, error);
+    if (status != EFM_OK)
+        return status;
+    if (options->target == EFM_TRAIN_CHAIN_SINGLE && options->sampler != EFM_SAMPLER_MARGINAL)
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "the target chain_single needs the sampler marginal, not %s: its mean is the "
+                             "chain's velocity only where points are as dense as lines",
+                             efm_sampler_name(options->sampler));
+    if (options->target == EFM_TRAIN_FLOW_MATCHING && options->sampler != EFM_SAMPLER_UNIFORM)
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "the target flow_matching needs the sampler uniform, not %s",
+                             efm_sampler_name(options->sampler));
+    return EFM_OK;
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+/* targets.c - what a network shall say at the points of a step. */
+#include "core/train/train_internal.h"
+
+#include <string.h>
+
+static const double PI = 3.14159265358979323846;
+
+/* Rows on either side of the nearest one at most; in few dimensions an integral stands for those behind. */
+enum { ROWS = 64 };
+/* Below e^-40 of the nearest row a row is under the last bit of the sums. */
+static const double FAINT = 40;
+
+/* ---- the chain of one charge ---- */
+
+struct chain_sum {
+    double q, dz_q;
+};
+
+/* What the rows past +-(ROWS + 1/2) add to the sums, by integrals: that of dz q is known in closed form, that of q is
+ * taken where the lateral offset no longer matters. */
+static struct chain_sum rows_behind(double s2, double dz, double length, double h, double top)
+{
+    double reach = 2 * length * (ROWS + 0.5);
+    double above = dz + reach, below = dz - reach;
+    double log_above = log(s2 + above * above), log_below = log(s2 + below * below);
+    double q = above * exp(-h * log_above - top) - below * exp(-h * log_below - top);
+    double dz_q = exp((1 - h) * log_above - top) - exp((1 - h) * log_below - top);
+    return (struct chain_sum){q / (2 * h - 1) / (2 * length), dz_q / (2 * h - 2) / (2 * length)};
+}
+
+double efm_chain_single_ratio(double squared_distance, double dz, double length, size_t dimension)
+{
+    double s2 = squared_distance;
+    if (dimension == 1) { /* E_x - i E_z = coth(pi (r + i dz) / 2L) / 4L */
+        double a = PI * sqrt(s2) / length;
+        return PI / length * (a > 1e-8 ? sinh(a) / a : 1) / sin(PI * dz / length);
+    }
+    double h = ((double)dimension + 1) / 2, top = -h * log(s2 + dz * dz);
+    struct chain_sum sum = {1, dz};
+    for (int m = 1; m <= ROWS; m++) {
+        double largest = -INFINITY;
+        for (int sign = -1; sign <= 1; sign += 2) {
+            double height = dz + sign * m * 2 * length, l = -h * log(s2 + height * height) - top;
+            double q = exp(l);
+            sum.q += q;
+            sum.dz_q += height * q;
+            largest = fmax(largest, l);
+        }
+        if (largest < -FAINT)
+            return sum.q / sum.dz_q;
+    }
+    struct chain_sum behind = rows_behind(s2, dz, length, h, top);
+    return (sum.q + behind.q) / (sum.dz_q + behind.dz_q);
+}
+
+EFM_CLONES static void subtract(float *restrict out, const float *restrict x, const float *restrict y,
+                                size_t dimension)
+{
+#pragma omp simd
+    for (size_t d = 0; d < dimension; d++)
+        out[d] = x[d] - y[d];
+}
+
+EFM_CLONES static double squared_length(const float *x, size_t dimension)
+{
+    /* Sixteen sums in a fixed order, the same for every instruction set. */
+    double sums[16] = {0}, sum = 0;
+    size_t whole = dimension - dimension % 16;
+    for (size_t d = 0; d < whole; d += 16) {
+#pragma omp simd
+        for (size_t lane = 0; lane < 16; lane++)
+            sums[lane] += (double)x[d + lane] * x[d + lane];
+    }
+    for (size_t d = whole; d < dimension; d++)
+        sum += (double)x[d] * x[d];
+    for (size_t lane = 0; lane < 16; lane++)
+        sum += sums[lane];
+    return sum;
+}
+
+EFM_CLONES static void scale(float *x, double factor, size_t dimension)
+{
+#pragma omp simd
+    for (size_t d = 0; d < dimension; d++)
+        x[d] = (float)(factor * (double)x[d]);
+}
+
+/* A point without a target: its weight says so, and nothing in it is not a number. */
+static void leave_out(struct efm_batcher *batcher, size_t i)
+{
+    memset(batcher->target_x + i * batcher->dimension, 0, batcher->dimension * sizeof(float));
+    batcher->target_z[i] = 0;
+    batcher->weight[i] = 0;
+}
+
+/* The offset is that of the point as the network sees it, in floats. */
+static void chain_single(struct efm_batcher *batcher, uint64_t step, size_t i)
+{
+    size_t dimension = batcher->dimension;
+    double length = batcher->options.length, far = EFM_TRAIN_FAR * length;
+    float *v = batcher->target_x + i * dimension;
+    enum efm_plate_side side = batcher->side[i];
+    subtract(v, batcher->x + i * dimension, efm_batcher_pair(batcher, side, step, i), dimension);
+    double s2 = squared_length(v, dimension), dz = batcher->height[i] - (side == EFM_TARGET ? length : 0);
+    batcher->weight[i] = 1;
+    batcher->target_z[i] = 1;
+    double ratio = efm_chain_single_ratio(s2, dz, length, dimension);
+    if (!(s2 <= far * far * ((double)dimension + 1)) || !(fabs(ratio) * sqrt(s2) < 1e15) ||
+        !isfinite(ratio)) {
+        leave_out(batcher, i);
+        return;
+    }
+    scale(v, ratio, dimension);
+}
+
+static void flow_matching(struct efm_batcher *batcher, uint64_t step, size_t i)
+{
+    size_t dimension = batcher->dimension;
+    float *v = batcher->target_x + i * dimension;
+    batcher->weight[i] = 1;
+    batcher->target_z[i] = 1;
+    subtract(v, efm_batcher_pair(batcher, EFM_TARGET, step, i),
+             efm_batcher_pair(batcher, EFM_SOURCE, step, i), dimension);
+    scale(v, 1 / batcher->options.length, dimension);
+}
+
+/* The field has left unit directions; per_plate keeps its length, a superposition is scaled to sqrt(D + 1). */
+static void field_at(struct efm_batcher *batcher, uint64_t step, size_t i)
+{
+    (void)step;
+    size_t dimension = batcher->dimension;
+    bool per_plate = batcher->options.target == EFM_TRAIN_PER_PLATE;
+    double size = per_plate ? exp(batcher->log_norm[i]) : sqrt((double)dimension + 1);
+    batcher->weight[i] = 1;
+    if (!isfinite(batcher->log_norm[i]) || !isfinite(batcher->up[i]) || !isfinite(size)) {
+        leave_out(batcher, i);
+        return;
+    }
+    scale(batcher->target_x + i * dimension, size, dimension);
+    batcher->target_z[i] = (float)(size * batcher->up[i]);
+}
+
+bool efm_batcher_target(struct efm_batcher *batcher, uint64_t step)
+{
+    size_t size = batcher->options.size;
+    if (batcher->field != NULL) {
+        struct efm_field_values values = {
+            .x = batcher->target_x, .z = batcher->up, .log_norm = batcher->log_norm};
+        efm_field_evaluate(batcher->field, batcher->workspace, batcher->x, batcher->height, size, &values);
+        efm_batcher_each(batcher, step, field_at);
+    } else if (batcher->options.target == EFM_TRAIN_CHAIN_SINGLE) {
+        efm_batcher_each(batcher, step, chain_single);
+    } else {
+        efm_batcher_each(batcher, step, flow_matching);
+    }
+    for (size_t i = 0; i < size; i++)
+        if (batcher->weight[i] != 1)
+            return true;
+    return false;
+}
