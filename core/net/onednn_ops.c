@@ -12,6 +12,7 @@
 #include "core/net/net_internal.h"
 
 #include <dnnl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -174,9 +175,11 @@ static void fill_nan(void *out, size_t bytes)
 /* ---- what convolutions and products share: an engine, and for each slot a stream and scratch ---- */
 
 struct slot {
+    bool open;
     dnnl_stream_t stream;
-    dnnl_memory_t scratch;
-    dnnl_memory_t gradient; /* of a convolution; in the library's order */
+    dnnl_memory_t scratch, gradient; /* gradient: of a convolution, in the library's order */
+    void *scratch_data, *gradient_data;
+    dnnl_memory_t *memories; /* the tensors of each primitive, whose data come with a call */
 };
 
 struct dnn {
@@ -184,9 +187,7 @@ struct dnn {
     dnnl_primitive_attr_t attributes;
     struct slot *slots;
     size_t slot_count, scratch_size;
-    char *scratch; /* [slot_count, scratch_size] */
-    size_t bytes;  /* of all that was allocated for its owner */
-    /* The first one while it is made; the functions that make something return false then. */
+    atomic_size_t bytes; /* of all that was allocated for its owner; slots may be opened by several threads */
     struct efm_error failure;
 };
 
@@ -207,7 +208,7 @@ static void *dnn_allocate(struct dnn *dnn, size_t count, size_t size, const char
 {
     void *block = efm_allocate_array(count, size);
     if (block != NULL)
-        dnn->bytes += count * size;
+        atomic_fetch_add(&dnn->bytes, count * size);
     else
         efm_error_set(&dnn->failure, EFM_E_MEMORY, "no memory for %zu times %zu bytes: %s", count, size,
                       what);
@@ -239,41 +240,50 @@ static bool dnn_memory(struct dnn *dnn, dnnl_memory_t *memory, desc_view desc, v
     return made(dnn, dnnl_memory_create(memory, desc, dnn->engine, data), "tensor");
 }
 
-/* After the last primitive, when the size of the scratch is known. */
+/* Places for slots, none of them open. */
 static bool dnn_slots(struct dnn *dnn, size_t count)
 {
-    if (dnn->scratch_size == 0)
-        dnn->scratch_size = EFM_ALIGNMENT;
     dnn->slots = dnn_allocate(dnn, count, sizeof *dnn->slots, "slots");
-    if (dnn->slots == NULL)
+    dnn->slot_count = dnn->slots != NULL ? count : 0;
+    return dnn->slots != NULL;
+}
+
+/* After the last primitive, when the size of the scratch is known. */
+static bool dnn_open_slot(struct dnn *dnn, struct slot *slot, size_t memories)
+{
+    size_t size = dnn->scratch_size > 0 ? dnn->scratch_size : EFM_ALIGNMENT;
+    slot->scratch_data = dnn_allocate(dnn, 1, size, "scratch");
+    slot->memories = dnn_allocate(dnn, memories, sizeof *slot->memories, "tensors");
+    if (slot->scratch_data == NULL || slot->memories == NULL)
         return false;
-    dnn->slot_count = count;
-    dnn->scratch = dnn_allocate(dnn, count, dnn->scratch_size, "scratch");
-    if (dnn->scratch == NULL)
-        return false;
-    const dnnl_dims_t dims = {(int64_t)dnn->scratch_size}, strides = {1};
+    const dnnl_dims_t dims = {(int64_t)size}, strides = {1};
     dnnl_memory_desc_t desc = {0};
-    bool good = made(dnn, desc_create(&desc, 1, dims, dnnl_u8, strides), "scratchpad");
-    for (size_t i = 0; i < count && good; i++) {
-        struct slot *slot = &dnn->slots[i];
-        void *scratch = dnn->scratch + i * dnn->scratch_size;
-        good =
-            made(dnn, dnnl_stream_create(&slot->stream, dnn->engine, dnnl_stream_default_flags), "stream") &&
-            dnn_memory(dnn, &slot->scratch, DESC_VIEW(desc), scratch);
-    }
+    bool good =
+        made(dnn, desc_create(&desc, 1, dims, dnnl_u8, strides), "scratchpad") &&
+        made(dnn, dnnl_stream_create(&slot->stream, dnn->engine, dnnl_stream_default_flags), "stream") &&
+        dnn_memory(dnn, &slot->scratch, DESC_VIEW(desc), slot->scratch_data);
     desc_destroy(&desc);
     return good;
 }
 
-static void dnn_close(struct dnn *dnn)
+static void close_slot(struct slot *slot, size_t memories)
 {
-    for (size_t i = 0; i < dnn->slot_count; i++) {
-        dnnl_memory_destroy(dnn->slots[i].gradient);
-        dnnl_memory_destroy(dnn->slots[i].scratch);
-        dnnl_stream_destroy(dnn->slots[i].stream);
-    }
+    for (size_t i = 0; i < memories && slot->memories != NULL; i++)
+        dnnl_memory_destroy(slot->memories[i]);
+    dnnl_memory_destroy(slot->gradient);
+    dnnl_memory_destroy(slot->scratch);
+    dnnl_stream_destroy(slot->stream);
+    efm_free(slot->memories);
+    efm_free(slot->scratch_data);
+    efm_free(slot->gradient_data);
+    *slot = (struct slot){0};
+}
+
+static void dnn_close(struct dnn *dnn, size_t memories)
+{
+    for (size_t i = 0; i < dnn->slot_count; i++)
+        close_slot(&dnn->slots[i], memories);
     efm_free(dnn->slots);
-    efm_free(dnn->scratch);
     dnnl_primitive_attr_destroy(dnn->attributes);
     dnnl_engine_destroy(dnn->engine);
 }
@@ -301,7 +311,7 @@ struct geometry {
     size_t images, rows, out_rows;
     size_t above, below; /* rows of padding */
     dnnl_primitive_t passes[PASSES];
-    dnnl_memory_t *memories;                 /* [slots, 2]: source and out */
+    size_t memories;                         /* its first, source, in those of a slot; then out */
     enum { UNTRIED, SAME, DIFFERENT } bytes; /* of a band: as the whole image's? */
 };
 
@@ -312,8 +322,7 @@ struct efm_conv {
     struct dnn dnn;
     struct geometry *geometries; /* the whole image, numbers of images, bands */
     size_t geometry_count;
-    dnnl_memory_t *memories; /* [geometries, slots, 2] */
-    bool *banded;            /* [bands + 1]: so many bands give the bytes of the whole image */
+    bool *banded; /* [bands + 1]: so many bands give the bytes of the whole image */
 
     dnnl_memory_desc_t orders[PASSES]; /* of the weights or their gradient; that of the whole image */
     bool ordered[PASSES];
@@ -322,7 +331,6 @@ struct efm_conv {
     dnnl_memory_t weights[2];          /* FORWARD, BACKWARD_DATA */
     void *weight_data[2];
     size_t weight_size[2];
-    char *gradient_data; /* [slots, gradient_size] */
     size_t gradient_size;
 };
 
@@ -522,25 +530,6 @@ static bool make_reorders(struct efm_conv *conv)
     return good;
 }
 
-/* Source and out of every geometry, for every slot. */
-static bool make_memories(struct efm_conv *conv)
-{
-    size_t each = 2 * conv->options.slots;
-    conv->memories = dnn_allocate(&conv->dnn, conv->geometry_count, each * sizeof *conv->memories, "tensors");
-    bool good = conv->memories != NULL;
-    for (size_t i = 0; i < conv->geometry_count && good; i++) {
-        struct geometry *g = &conv->geometries[i];
-        struct problem p;
-        g->memories = conv->memories + each * i;
-        good = conv_problem(conv, g, FORWARD, &p);
-        for (size_t j = 0; j < each && good; j++)
-            good =
-                dnn_memory(&conv->dnn, &g->memories[j], j % 2 ? DESC_VIEW(p.out) : DESC_VIEW(p.source), NULL);
-        problem_release(&p);
-    }
-    return good;
-}
-
 static bool make_weights(struct efm_conv *conv, enum pass pass)
 {
     if (!conv->ordered[pass])
@@ -552,18 +541,60 @@ static bool make_weights(struct efm_conv *conv, enum pass pass)
            dnn_memory(&conv->dnn, &conv->weights[pass], order, conv->weight_data[pass]);
 }
 
-static bool make_gradients(struct efm_conv *conv)
+/* Source and out of every geometry; their data come with each call. */
+static bool open_memories(struct efm_conv *conv, struct slot *slot)
 {
-    struct dnn *dnn = &conv->dnn;
+    bool good = true;
+    for (size_t i = 0; i < conv->geometry_count && good; i++) {
+        struct geometry *g = &conv->geometries[i];
+        struct problem p = {0};
+        good = conv_problem(conv, g, FORWARD, &p) &&
+               dnn_memory(&conv->dnn, &slot->memories[g->memories], DESC_VIEW(p.source), NULL) &&
+               dnn_memory(&conv->dnn, &slot->memories[g->memories + 1], DESC_VIEW(p.out), NULL);
+        problem_release(&p);
+    }
+    return good;
+}
+
+static bool open_gradient(struct efm_conv *conv, struct slot *slot)
+{
     if (!conv->ordered[BACKWARD_WEIGHTS])
         return true;
-    desc_view order = DESC_VIEW(conv->orders[BACKWARD_WEIGHTS]);
-    conv->gradient_size = round_up(dnnl_memory_desc_get_size(order));
-    conv->gradient_data = dnn_allocate(dnn, dnn->slot_count, conv->gradient_size, "gradients");
-    bool good = conv->gradient_data != NULL;
-    for (size_t i = 0; i < dnn->slot_count && good; i++)
-        good = dnn_memory(dnn, &dnn->slots[i].gradient, order, conv->gradient_data + i * conv->gradient_size);
-    return good;
+    slot->gradient_data = dnn_allocate(&conv->dnn, 1, conv->gradient_size, "gradients");
+    return slot->gradient_data != NULL &&
+           dnn_memory(&conv->dnn, &slot->gradient, DESC_VIEW(conv->orders[BACKWARD_WEIGHTS]),
+                      slot->gradient_data);
+}
+
+static bool open_slot(struct efm_conv *conv, struct slot *slot)
+{
+    if (slot->open)
+        return true;
+    be_single_threaded();
+    slot->open = dnn_open_slot(&conv->dnn, slot, 2 * conv->geometry_count) && open_memories(conv, slot) &&
+                 open_gradient(conv, slot);
+    if (!slot->open)
+        close_slot(slot, 2 * conv->geometry_count);
+    return slot->open;
+}
+
+/* Slot 0, and the size of the others. */
+static bool make_slots(struct efm_conv *conv)
+{
+    for (size_t i = 0; i < conv->geometry_count; i++)
+        conv->geometries[i].memories = 2 * i;
+    if (conv->ordered[BACKWARD_WEIGHTS])
+        conv->gradient_size = round_up(dnnl_memory_desc_get_size(DESC_VIEW(conv->orders[BACKWARD_WEIGHTS])));
+    return dnn_slots(&conv->dnn, conv->options.slots) && open_slot(conv, &conv->dnn.slots[0]);
+}
+
+enum efm_status efm_conv_open_slot(struct efm_conv *conv, size_t index, struct efm_error *error)
+{
+    if (index >= conv->dnn.slot_count)
+        return efm_error_set(error, EFM_E_ARGUMENT, "a convolution has no slot %zu", index);
+    if (open_slot(conv, &conv->dnn.slots[index]))
+        return EFM_OK;
+    return efm_error_set(error, EFM_E_MEMORY, "no memory for one more thread in a convolution");
 }
 
 static bool run_pass(const struct efm_conv *conv, const struct geometry *g, enum pass pass, size_t slot,
@@ -573,7 +604,7 @@ static bool run_pass(const struct efm_conv *conv, const struct geometry *g, enum
                                          {DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS},
                                          {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS}};
     be_single_threaded();
-    dnnl_memory_t *memories = g->memories + 2 * slot;
+    dnnl_memory_t *memories = conv->dnn.slots[slot].memories + g->memories;
     dnnl_memory_t weights = pass == BACKWARD_WEIGHTS ? conv->dnn.slots[slot].gradient : conv->weights[pass];
     return set_data(memories[0], source) && set_data(memories[1], out) &&
            dnn_run(&conv->dnn, slot, g->passes[pass], names[pass], memories[0], memories[1], weights);
@@ -593,6 +624,14 @@ void efm_conv_forward(const struct efm_conv *conv, size_t slot, const void *sour
     for (size_t i = 0; i < images; i++)
         run_rows(conv, &conv->geometries[0], slot, source, out, i * conv->out_height,
                  i * conv->options.height);
+}
+
+size_t efm_conv_bands(const struct efm_conv *conv, size_t bands)
+{
+    bands = bands < conv->options.bands ? bands : conv->options.bands;
+    while (bands > 1 && !conv->banded[bands])
+        bands--;
+    return bands > 1 ? bands : 1;
 }
 
 void efm_conv_forward_band(const struct efm_conv *conv, size_t slot, const void *source, void *out,
@@ -623,7 +662,7 @@ void efm_conv_backward_data(const struct efm_conv *conv, size_t slot, const void
 void efm_conv_backward_weights(const struct efm_conv *conv, size_t slot, const void *source,
                                const void *out_gradient, size_t images)
 {
-    char *gradient = conv->gradient_data + slot * conv->gradient_size;
+    void *gradient = conv->dnn.slots[slot].gradient_data;
     if (images == 0)
         memset(gradient, 0, conv->gradient_size);
     else if (images > conv->options.images ||
@@ -648,10 +687,9 @@ static bool reorder(const struct efm_conv *conv, enum pass pass, dnnl_memory_t f
 
 void efm_conv_collect_gradient(const struct efm_conv *conv, size_t slots, float *gradient)
 {
-    float *sum = (float *)conv->gradient_data;
     for (size_t i = 1; i < slots; i++)
-        add_floats(sum, (const float *)(conv->gradient_data + i * conv->gradient_size),
-                   conv->gradient_size / sizeof *sum);
+        add_floats(conv->dnn.slots[0].gradient_data, conv->dnn.slots[i].gradient_data,
+                   conv->gradient_size / sizeof(float));
     if (!set_data(conv->parameters, gradient) ||
         !reorder(conv, BACKWARD_WEIGHTS, conv->dnn.slots[0].gradient, conv->parameters))
         fill_nan(gradient, conv->weight_count * sizeof *gradient);
@@ -736,9 +774,8 @@ static bool conv_make(struct efm_conv *conv)
     conv->geometries = dnn_allocate(dnn, most, sizeof *conv->geometries, "geometries");
     conv->banded = dnn_allocate(dnn, o->bands + 1, sizeof *conv->banded, "bands");
     return conv->geometries != NULL && conv->banded != NULL && dnn_open(dnn) && make_wholes(conv) &&
-           make_bands(conv) && make_reorders(conv) && dnn_slots(dnn, o->slots) && make_memories(conv) &&
-           make_weights(conv, FORWARD) && make_weights(conv, BACKWARD_DATA) && make_gradients(conv) &&
-           check_bands(conv);
+           make_bands(conv) && make_reorders(conv) && make_weights(conv, FORWARD) &&
+           make_weights(conv, BACKWARD_DATA) && make_slots(conv) && check_bands(conv);
 }
 
 enum efm_status efm_conv_create(struct efm_conv **conv, const struct efm_conv_options *options,
@@ -752,7 +789,7 @@ enum efm_status efm_conv_create(struct efm_conv **conv, const struct efm_conv_op
     if (making == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for a convolution");
     making->options = *options;
-    making->dnn.bytes = sizeof *making;
+    atomic_init(&making->dnn.bytes, sizeof *making);
     if (conv_make(making)) {
         *conv = making;
         return EFM_OK;
@@ -766,9 +803,6 @@ void efm_conv_destroy(struct efm_conv *conv)
 {
     if (conv == NULL)
         return;
-    size_t memories = conv->memories != NULL ? 2 * conv->options.slots * conv->geometry_count : 0;
-    for (size_t i = 0; i < memories; i++)
-        dnnl_memory_destroy(conv->memories[i]);
     for (enum pass pass = FORWARD; pass < PASSES; pass++) {
         for (size_t i = 0; i < conv->geometry_count; i++)
             dnnl_primitive_destroy(conv->geometries[i].passes[pass]);
@@ -780,9 +814,7 @@ void efm_conv_destroy(struct efm_conv *conv)
         efm_free(conv->weight_data[pass]);
     }
     dnnl_memory_destroy(conv->parameters);
-    dnn_close(&conv->dnn);
-    efm_free(conv->gradient_data);
-    efm_free(conv->memories);
+    dnn_close(&conv->dnn, 2 * conv->geometry_count);
     efm_free(conv->geometries);
     efm_free(conv->banded);
     efm_free(conv);
@@ -790,7 +822,7 @@ void efm_conv_destroy(struct efm_conv *conv)
 
 size_t efm_conv_bytes(const struct efm_conv *conv)
 {
-    return conv->dnn.bytes;
+    return atomic_load(&conv->dnn.bytes);
 }
 
 double efm_conv_flops(const struct efm_conv *conv)
@@ -831,7 +863,7 @@ struct efm_matmul {
     struct efm_matmul_options options;
     struct dnn dnn;
     dnnl_primitive_t primitive;
-    dnnl_memory_t *memories; /* [slots, 3]: a, b, c */
+    struct problem problem; /* its tensors */
 };
 
 static dnnl_status_t describe_matrix(dnnl_memory_desc_t *desc, size_t rows, size_t columns, bool transpose,
@@ -853,24 +885,28 @@ static bool matmul_problem(struct efm_matmul *matmul, struct problem *p)
     return made(&matmul->dnn, status, pass_names[PRODUCT]);
 }
 
-static bool matmul_make(struct efm_matmul *matmul, struct problem *p)
+static bool matmul_open_slot(struct efm_matmul *matmul, struct slot *slot)
 {
     struct dnn *dnn = &matmul->dnn;
-    size_t slots = matmul->options.slots;
+    const struct problem *p = &matmul->problem;
+    return dnn_open_slot(dnn, slot, 3) && dnn_memory(dnn, &slot->memories[0], DESC_VIEW(p->source), NULL) &&
+           dnn_memory(dnn, &slot->memories[1], DESC_VIEW(p->weights), NULL) &&
+           dnn_memory(dnn, &slot->memories[2], DESC_VIEW(p->out), NULL);
+}
+
+static bool matmul_make(struct efm_matmul *matmul)
+{
+    struct dnn *dnn = &matmul->dnn;
+    struct problem *p = &matmul->problem;
     dnnl_primitive_desc_t desc = NULL;
     bool good =
         dnn_open(dnn) && matmul_problem(matmul, p) &&
         made(dnn, problem_describe(&desc, p, dnn->attributes, dnn->engine, NULL), pass_names[PRODUCT]) &&
-        dnn_primitive(dnn, &matmul->primitive, desc, pass_names[PRODUCT]);
+        dnn_primitive(dnn, &matmul->primitive, desc, pass_names[PRODUCT]) &&
+        dnn_slots(dnn, matmul->options.slots);
     dnnl_primitive_desc_destroy(desc);
-    if (!good || !dnn_slots(dnn, slots))
-        return false;
-    matmul->memories = dnn_allocate(dnn, 3 * slots, sizeof *matmul->memories, "tensors");
-    good = matmul->memories != NULL;
-    for (size_t i = 0; i < 3 * slots && good; i += 3)
-        good = dnn_memory(dnn, &matmul->memories[i], DESC_VIEW(p->source), NULL) &&
-               dnn_memory(dnn, &matmul->memories[i + 1], DESC_VIEW(p->weights), NULL) &&
-               dnn_memory(dnn, &matmul->memories[i + 2], DESC_VIEW(p->out), NULL);
+    for (size_t i = 0; i < matmul->options.slots && good; i++)
+        good = matmul_open_slot(matmul, &dnn->slots[i]);
     return good;
 }
 
@@ -896,10 +932,8 @@ enum efm_status efm_matmul_create(struct efm_matmul **matmul, const struct efm_m
     if (making == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for a matrix product");
     making->options = *options;
-    struct problem p = {.pass = PRODUCT};
-    bool good = matmul_make(making, &p);
-    problem_release(&p);
-    if (good) {
+    making->problem.pass = PRODUCT;
+    if (matmul_make(making)) {
         *matmul = making;
         return EFM_OK;
     }
@@ -912,11 +946,9 @@ void efm_matmul_destroy(struct efm_matmul *matmul)
 {
     if (matmul == NULL)
         return;
-    for (size_t i = 0; matmul->memories != NULL && i < 3 * matmul->options.slots; i++)
-        dnnl_memory_destroy(matmul->memories[i]);
     dnnl_primitive_destroy(matmul->primitive);
-    dnn_close(&matmul->dnn);
-    efm_free(matmul->memories);
+    problem_release(&matmul->problem);
+    dnn_close(&matmul->dnn, 3);
     efm_free(matmul);
 }
 
@@ -924,7 +956,7 @@ void efm_matmul_run(const struct efm_matmul *matmul, size_t slot, const void *a,
 {
     static const int names[] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
     be_single_threaded();
-    dnnl_memory_t *memories = matmul->memories + 3 * slot;
+    dnnl_memory_t *memories = matmul->dnn.slots[slot].memories;
     if (!set_data(memories[0], a) || !set_data(memories[1], b) || !set_data(memories[2], c) ||
         !dnn_run(&matmul->dnn, slot, matmul->primitive, names, memories[0], memories[1], memories[2]))
         fill_nan(c, matmul->options.m * matmul->options.n * element_size(matmul->options.out));

@@ -46,6 +46,11 @@ struct efm_conv_options {
 EFM_MUST_CHECK enum efm_status efm_conv_create(struct efm_conv **conv, const struct efm_conv_options *options,
                                                struct efm_error *error);
 void efm_conv_destroy(struct efm_conv *conv);
+
+/* Makes a slot ready: its scratch and, for training, its gradient. Slot 0 is; every other one is opened before it is used.
+ * Slots of different numbers may be opened at once; one that is open stays so. EFM_E_MEMORY. */
+EFM_MUST_CHECK enum efm_status efm_conv_open_slot(struct efm_conv *conv, size_t slot,
+                                                  struct efm_error *error);
 size_t efm_conv_bytes(const struct efm_conv *conv); /* weights, gradients and scratch of all slots */
 double efm_conv_flops(const struct efm_conv *conv); /* of one image forward: 2 * out pixels * weights */
 
@@ -56,6 +61,9 @@ void efm_conv_set_weights(struct efm_conv *conv, const float *weights);
 /* source [images, height, width, in] -> out [images, out_height, out_width, out], no bias. The one-image primitive, image
  * by image. */
 void efm_conv_forward(const struct efm_conv *conv, size_t slot, const void *source, void *out, size_t images);
+
+/* The largest number of bands, at most `bands`, that together give the bytes of the whole image; 1: none do. */
+size_t efm_conv_bands(const struct efm_conv *conv, size_t bands);
 
 /* Rows [band * out_height / bands, (band + 1) * out_height / bands) of one image: the same bytes as forward gives. That is
  * tried when the convolution is created; for numbers of bands where the library would give others, and for those that

@@ -110,9 +110,9 @@ static size_t add_linear(struct builder *builder, const char *part, size_t in, s
 static size_t add_kernel(struct builder *builder, const char *part, size_t in, size_t out, double scale)
 {
     const size_t shape[4] = {out, in, 3, 3};
-    return add_parameter(
-        builder, part, 4, shape,
-        (struct efm_parameter_kind){scale == 0 ? EFM_INIT_ZERO : EFM_INIT_FAN_AVERAGE, 9 * in, 9 * out, scale});
+    return add_parameter(builder, part, 4, shape,
+                         (struct efm_parameter_kind){scale == 0 ? EFM_INIT_ZERO : EFM_INIT_FAN_AVERAGE,
+                                                     9 * in, 9 * out, scale});
 }
 
 /* A convolution of one pixel, stored as [in, out]. */
@@ -147,9 +147,11 @@ static struct unet_operation *add_conv(struct builder *builder, const struct con
 {
     struct unet_plan *plan = builder->plan;
     struct unet_tensor in = tensor_at(builder, request->in);
-    size_t out = add_tensor(builder, in.height / request->stride, in.width / request->stride, request->out_channels);
+    size_t out =
+        add_tensor(builder, in.height / request->stride, in.width / request->stride, request->out_channels);
     struct unet_operation *operation = add_operation(builder, UNET_CONV);
-    if (operation == NULL || !grow((void **)&plan->convs, plan->conv_count, &plan->conv_capacity, sizeof *plan->convs)) {
+    if (operation == NULL ||
+        !grow((void **)&plan->convs, plan->conv_count, &plan->conv_capacity, sizeof *plan->convs)) {
         no_memory(builder);
         return NULL;
     }
@@ -172,8 +174,8 @@ static struct unet_operation *add_conv(struct builder *builder, const struct con
 }
 
 /* A finished 3x3 convolution: bias added, sums taken. */
-static size_t add_plain_conv(struct builder *builder, const char *name, size_t in, size_t out_channels, unsigned stride,
-                             double scale)
+static size_t add_plain_conv(struct builder *builder, const char *name, size_t in, size_t out_channels,
+                             unsigned stride, double scale)
 {
     char part[32];
     snprintf(part, sizeof part, "%sweight", name);
@@ -190,8 +192,8 @@ static size_t add_plain_conv(struct builder *builder, const char *name, size_t i
 }
 
 /* GroupNorm of one or two tensors side by side, into one. `name` is "GroupNorm_0." or "". */
-static struct unet_operation *add_norm(struct builder *builder, const char *name, const size_t *in, size_t count,
-                                       bool silu)
+static struct unet_operation *add_norm(struct builder *builder, const char *name, const size_t *in,
+                                       size_t count, bool silu)
 {
     char part[32];
     size_t channels = 0;
@@ -241,7 +243,8 @@ static size_t add_dense(struct builder *builder, size_t out, size_t conv_bias)
 }
 
 /* The shortcut of a block whose width changes: a 1x1 convolution of each input, added up. Returns the tensor. */
-static size_t add_shortcut(struct builder *builder, const size_t *in, size_t count, size_t out_channels, size_t parameter)
+static size_t add_shortcut(struct builder *builder, const size_t *in, size_t count, size_t out_channels,
+                           size_t parameter)
 {
     size_t sum = UNET_NONE, offset = 0;
     for (size_t i = 0; i < count && builder->status == EFM_OK; i++) {
@@ -270,7 +273,8 @@ static size_t add_residual_block(struct builder *builder, const size_t *in, size
     for (size_t i = 0; i < count; i++)
         channels += tensor_at(builder, in[i]).channels;
     struct unet_operation *operation = add_norm(builder, "GroupNorm_0.", in, count, true);
-    struct conv_request request = {.in = out_of(operation), .out_channels = out_channels, .kernel = 3, .stride = 1};
+    struct conv_request request = {
+        .in = out_of(operation), .out_channels = out_channels, .kernel = 3, .stride = 1};
     request.parameter = add_kernel(builder, "Conv_0.weight", channels, out_channels, 1);
     size_t conv_bias = add_vector(builder, "Conv_0.bias", out_channels, EFM_INIT_ZERO);
     operation = add_conv(builder, &request);
@@ -311,7 +315,8 @@ static size_t add_attention(struct builder *builder, size_t in)
         char part[16];
         struct conv_request request = {.out_channels = channels, .kernel = 1, .stride = 1};
         if (i == 3) {
-            if (!grow((void **)&plan->attentions, plan->attention_count, &plan->attention_capacity, sizeof(size_t))) {
+            if (!grow((void **)&plan->attentions, plan->attention_count, &plan->attention_capacity,
+                      sizeof(size_t))) {
                 no_memory(builder);
                 break;
             }
@@ -483,7 +488,7 @@ static void set_gradients(struct unet_plan *plan, struct progress *progress)
         }
         for (size_t k = 0; k < 3 && operation->in[k] != UNET_NONE; k++) {
             struct progress *state = &progress[operation->in[k]];
-            operation->how[k] = state->written                 ? UNET_ACCUMULATE
+            operation->how[k] = state->written                ? UNET_ACCUMULATE
                                 : state->pending != UNET_NONE ? UNET_WRITE_AND_ADD
                                                               : UNET_WRITE;
             operation->add[k] = state->pending;
@@ -588,7 +593,8 @@ static double flops(const struct efm_net *net)
         double pixels = (double)out->height * out->width;
         if (operation->kind == UNET_CONV) {
             const struct efm_conv_options *options = &made->convs[operation->conv].options;
-            sum += 2 * pixels * options->kernel * options->kernel * options->in_channels * options->out_channels;
+            sum +=
+                2 * pixels * options->kernel * options->kernel * options->in_channels * options->out_channels;
         } else if (operation->kind == UNET_ATTENTION) {
             sum += 4 * pixels * pixels * out->channels;
         }

@@ -10,11 +10,6 @@ static float *small_gradient(const struct unet_job *job, size_t parameter)
     return job->slot->small_gradient + job->plan->small_offset[parameter];
 }
 
-static size_t image_bytes(const struct unet_job *job, size_t tensor)
-{
-    return unet_elements(&job->plan->tensors[tensor]) * job->kernels->element;
-}
-
 /* Adds all elements of one image's tensor to another. */
 static void accumulate(const struct unet_job *job, size_t tensor, void *out, const void *in)
 {
@@ -25,7 +20,8 @@ static void accumulate(const struct unet_job *job, size_t tensor, void *out, con
 /* ---- the loss ---- */
 
 /* Adds an image's part of the loss and writes its gradient at the output. */
-static double begin_image(const struct unet_job *job, const struct efm_net_sample_batch *batch, size_t image, float *row)
+static double begin_image(const struct unet_job *job, const struct efm_net_sample_batch *batch, size_t image,
+                          float *row)
 {
     const struct unet_tensor *out = &job->plan->tensors[job->plan->output];
     size_t index = job->first_image + image, channels = out->channels - 1u;
@@ -88,12 +84,12 @@ static void backward_conv(const struct unet_job *job, const struct unet_operatio
         else if (operation->how[0] == UNET_WRITE_AND_ADD)
             accumulate(job, in, gradient, unet_gradient(job, operation->add[0], i));
     }
-    efm_conv_backward_weights(conv, job->conv_slot, unet_values(job, in, 0), unet_gradient(job, operation->out, 0),
-                              job->images);
+    efm_conv_backward_weights(conv, job->conv_slot, unet_values(job, in, 0),
+                              unet_gradient(job, operation->out, 0), job->images);
 }
 
-static struct efm_norm_map kept_map(const struct unet_job *job, const struct unet_operation *operation, size_t image,
-                                    size_t first_channel)
+static struct efm_norm_map kept_map(const struct unet_job *job, const struct unet_operation *operation,
+                                    size_t image, size_t first_channel)
 {
     const float *kept = unet_map(job, operation, image) + first_channel;
     size_t channels = operation->channels;
@@ -124,8 +120,9 @@ static void norm_slopes(const struct unet_job *job, const struct unet_operation 
     for (size_t k = 0; k < 2 && operation->in[k] != UNET_NONE; k++) {
         size_t own = plan->tensors[operation->in[k]].channels;
         struct efm_norm_map map = kept_map(job, operation, image, first);
-        job->kernels->normalise_sums(dy + first * element, channels, unet_values(job, operation->in[k], image), pixels,
-                                     own, &map, lane->du_sum + first, lane->du_hat_sum + first);
+        job->kernels->normalise_sums(dy + first * element, channels,
+                                     unet_values(job, operation->in[k], image), pixels, own, &map,
+                                     lane->du_sum + first, lane->du_hat_sum + first);
         first += own;
     }
     float *gamma = small_gradient(job, operation->gamma), *beta = small_gradient(job, operation->beta);
@@ -135,8 +132,8 @@ static void norm_slopes(const struct unet_job *job, const struct unet_operation 
     }
     const float *kept = unet_map(job, operation, image);
     efm_norm_backward(lane->du_sum, lane->du_hat_sum, unet_small(plan, job->weights, operation->gamma),
-                      kept + 2 * channels, kept + 3 * channels, kept + 4 * channels, channels, pixels, lane->slopes,
-                      lane->slopes + channels, lane->slopes + 2 * channels);
+                      kept + 2 * channels, kept + 3 * channels, kept + 4 * channels, channels, pixels,
+                      lane->slopes, lane->slopes + channels, lane->slopes + 2 * channels);
 }
 
 static void backward_norm(const struct unet_job *job, const struct unet_operation *operation)
@@ -157,18 +154,19 @@ static void backward_norm(const struct unet_job *job, const struct unet_operatio
             struct efm_norm_slopes slopes = {lane->slopes + first, lane->slopes + channels + first,
                                              lane->slopes + 2 * channels + first};
             void *gradient = unet_gradient(job, operation->in[k], i);
-            const void *add = operation->how[k] == UNET_ACCUMULATE      ? gradient
-                              : operation->how[k] == UNET_WRITE_AND_ADD ? unet_gradient(job, operation->add[k], i)
-                                                                        : NULL;
+            const void *add = operation->how[k] == UNET_ACCUMULATE ? gradient
+                              : operation->how[k] == UNET_WRITE_AND_ADD
+                                  ? unet_gradient(job, operation->add[k], i)
+                                  : NULL;
             job->kernels->normalise_backward(gradient, dy + first * element, channels,
-                                             unet_values(job, operation->in[k], i), pixels, own, &map, &slopes, add,
-                                             lane->dx_sum + first);
+                                             unet_values(job, operation->in[k], i), pixels, own, &map,
+                                             &slopes, add, lane->dx_sum + first);
             first += own;
         }
         if (operation->dense != UNET_NONE) {
             const struct unet_dense *dense = &plan->denses[operation->dense];
-            memcpy(job->slot->dense_gradient + dense->offset * job->parts->images + i * dense->out, lane->dx_sum,
-                   dense->out * sizeof(float));
+            memcpy(job->slot->dense_gradient + dense->offset * job->parts->images + i * dense->out,
+                   lane->dx_sum, dense->out * sizeof(float));
         }
     }
 }
@@ -179,8 +177,9 @@ static void backward_upsample(const struct unet_job *job, const struct unet_oper
     for (size_t i = 0; i < job->images; i++) {
         bool adds = operation->how[0] == UNET_ACCUMULATE;
         void *gradient = unet_gradient(job, operation->in[0], i);
-        job->kernels->upsample_backward(adds ? job->lane->scratch : gradient, unet_gradient(job, operation->out, i),
-                                        in->height, in->width, in->channels);
+        job->kernels->upsample_backward(adds ? job->lane->scratch : gradient,
+                                        unet_gradient(job, operation->out, i), in->height, in->width,
+                                        in->channels);
         if (adds)
             accumulate(job, operation->in[0], gradient, job->lane->scratch);
         else if (operation->how[0] == UNET_WRITE_AND_ADD)
@@ -239,8 +238,8 @@ static void sum_rows(float *sum, const float *rows, size_t count, size_t width)
 }
 
 /* One linear layer: y = W x + b, dy [images, out] -> the gradients of W and b, and dx = W^T dy added to `dx`. */
-static void backward_linear(const struct unet_job *job, size_t weight, size_t bias, size_t in, size_t out, const float *x,
-                            const float *dy, float *dx)
+static void backward_linear(const struct unet_job *job, size_t weight, size_t bias, size_t in, size_t out,
+                            const float *x, const float *dy, float *dx)
 {
     const float *weights = unet_small(job->plan, job->weights, weight);
     efm_sgemm(true, false, out, in, job->images, dy, out, x, in, 0, small_gradient(job, weight), in);
@@ -260,14 +259,16 @@ static void backward_height(const struct unet_job *job)
         const float *dy = slot->dense_gradient + dense->offset * job->parts->images;
         backward_linear(job, dense->weight, dense->bias, time, dense->out, slot->hidden[1], dy,
                         slot->linear_gradient[1]);
-        memcpy(small_gradient(job, dense->conv_bias), small_gradient(job, dense->bias), dense->out * sizeof(float));
+        memcpy(small_gradient(job, dense->conv_bias), small_gradient(job, dense->bias),
+               dense->out * sizeof(float));
     }
     efm_silu_backward(slot->linear_gradient[1], slot->linear_gradient[1], slot->linear[1], count);
     memset(slot->linear_gradient[0], 0, count * sizeof(float));
-    backward_linear(job, plan->embedding[2], plan->embedding[3], time, time, slot->hidden[0], slot->linear_gradient[1],
-                    slot->linear_gradient[0]);
+    backward_linear(job, plan->embedding[2], plan->embedding[3], time, time, slot->hidden[0],
+                    slot->linear_gradient[1], slot->linear_gradient[0]);
     efm_silu_backward(slot->linear_gradient[0], slot->linear_gradient[0], slot->linear[0], count);
-    backward_linear(job, plan->embedding[0], plan->embedding[1], nf, time, slot->height, slot->linear_gradient[0], NULL);
+    backward_linear(job, plan->embedding[0], plan->embedding[1], nf, time, slot->height,
+                    slot->linear_gradient[0], NULL);
 }
 
 void unet_backward(const struct unet_job *job, const struct efm_net_sample_batch *batch)

@@ -16,11 +16,13 @@ static void begin_images(const struct unet_job *job, const float *x, const float
     job->kernels->from_floats(unet_values(job, plan->input, 0), x,
                               images * unet_elements(&plan->tensors[plan->input]));
     efm_height_embedding(z, images, nf / 2, slot->height);
-    efm_dense(unet_small(plan, job->weights, plan->embedding[0]), unet_small(plan, job->weights, plan->embedding[1]), time,
-              nf, slot->height, images, 0, time, slot->linear[0]);
+    efm_dense(unet_small(plan, job->weights, plan->embedding[0]),
+              unet_small(plan, job->weights, plan->embedding[1]), time, nf, slot->height, images, 0, time,
+              slot->linear[0]);
     efm_silu(slot->hidden[0], slot->linear[0], images * time);
-    efm_dense(unet_small(plan, job->weights, plan->embedding[2]), unet_small(plan, job->weights, plan->embedding[3]), time,
-              time, slot->hidden[0], images, 0, time, slot->linear[1]);
+    efm_dense(unet_small(plan, job->weights, plan->embedding[2]),
+              unet_small(plan, job->weights, plan->embedding[3]), time, time, slot->hidden[0], images, 0,
+              time, slot->linear[1]);
     efm_silu(slot->hidden[1], slot->linear[1], images * time);
 }
 
@@ -35,9 +37,10 @@ void unet_begin(const struct unet_job *job, int stage, const float *x, const flo
     }
     for (size_t i = 0; i < plan->dense_count; i++) {
         const struct unet_dense *dense = &plan->denses[i];
-        efm_dense(unet_small(plan, job->weights, dense->weight), job->weights->small + dense->bias_offset, dense->out,
-                  time, job->slot->hidden[1], job->images, job->band * dense->out / job->bands,
-                  (job->band + 1) * dense->out / job->bands, job->slot->dense + dense->offset * job->parts->images);
+        efm_dense(unet_small(plan, job->weights, dense->weight), job->weights->small + dense->bias_offset,
+                  dense->out, time, job->slot->hidden[1], job->images, job->band * dense->out / job->bands,
+                  (job->band + 1) * dense->out / job->bands,
+                  job->slot->dense + dense->offset * job->parts->images);
     }
 }
 
@@ -56,9 +59,8 @@ static void finish_rows(const struct unet_job *job, const struct unet_operation 
     const struct unet_tensor *tensor = &job->plan->tensors[operation->out];
     size_t count = rows.last - rows.first, skipped = row_bytes(job, tensor, rows.first);
     char *out = (char *)unet_values(job, operation->out, image) + skipped;
-    float *sums = tensor->sums
-                      ? unet_sums(job, operation->out, image) + rows.first * 2 * tensor->channels
-                      : NULL;
+    float *sums =
+        tensor->sums ? unet_sums(job, operation->out, image) + rows.first * 2 * tensor->channels : NULL;
     if (count == 0)
         return;
     if (operation->finished) {
@@ -77,14 +79,14 @@ static void forward_conv(const struct unet_job *job, const struct unet_operation
 {
     const struct efm_conv *conv = job->weights->convs[operation->conv];
     const struct unet_tensor *tensor = &job->plan->tensors[operation->out];
-    struct unet_rows rows = unet_rows(job, tensor->height);
-    if (job->bands > 1) {
-        size_t bands = job->bands < tensor->height ? job->bands : tensor->height;
-        if (job->band < bands) {
-            efm_conv_forward_band(conv, job->conv_slot, unet_values(job, operation->in[0], 0),
-                                  unet_values(job, operation->out, 0), job->band, bands);
-            finish_rows(job, operation, 0, rows);
-        }
+    size_t bands = job->bands > 1 ? efm_conv_bands(conv, job->bands) : 1, height = tensor->height;
+    if (job->band >= bands)
+        return;
+    struct unet_rows rows = {job->band * height / bands, (job->band + 1) * height / bands};
+    if (bands > 1) {
+        efm_conv_forward_band(conv, job->conv_slot, unet_values(job, operation->in[0], 0),
+                              unet_values(job, operation->out, 0), job->band, bands);
+        finish_rows(job, operation, 0, rows);
         return;
     }
     /* Image by image, so that the result is still near when it is added to. */
@@ -96,14 +98,16 @@ static void forward_conv(const struct unet_job *job, const struct unet_operation
 }
 
 /* Scale and shift of an image from its row sums, into the lane or, training, where the way back finds them. */
-static struct efm_norm_map map_of(const struct unet_job *job, const struct unet_operation *operation, size_t image)
+static struct efm_norm_map map_of(const struct unet_job *job, const struct unet_operation *operation,
+                                  size_t image)
 {
     const struct unet_plan *plan = job->plan;
     const struct unet_tensor *first = &plan->tensors[operation->in[0]];
     size_t channels = operation->channels;
     bool two = operation->in[1] != UNET_NONE;
     struct efm_norm_input input = {
-        .sums = {unet_sums(job, operation->in[0], image), two ? unet_sums(job, operation->in[1], image) : NULL},
+        .sums = {unet_sums(job, operation->in[0], image),
+                 two ? unet_sums(job, operation->in[1], image) : NULL},
         .channels = {first->channels, channels - first->channels},
         .rows = first->height,
         .width = first->width,
@@ -121,7 +125,8 @@ static struct efm_norm_map map_of(const struct unet_job *job, const struct unet_
         map.shift = kept + channels;
         map.hat_scale = kept + 2 * channels;
         map.hat_shift = kept + 3 * channels;
-        efm_norm_forward(&input, kept, kept + channels, kept + 2 * channels, kept + 3 * channels, kept + 4 * channels);
+        efm_norm_forward(&input, kept, kept + channels, kept + 2 * channels, kept + 3 * channels,
+                         kept + 4 * channels);
     } else {
         map.scale = job->lane->scale;
         map.shift = job->lane->shift;
@@ -157,7 +162,8 @@ static void forward_norm(const struct unet_job *job, const struct unet_operation
         char *to = (char *)unet_values(job, operation->out, i) + row_bytes(job, out, rows.first);
         for (size_t k = 0; k < 2 && operation->in[k] != UNET_NONE; k++) {
             const struct unet_tensor *in = &job->plan->tensors[operation->in[k]];
-            const char *from = (const char *)unet_values(job, operation->in[k], i) + row_bytes(job, in, rows.first);
+            const char *from =
+                (const char *)unet_values(job, operation->in[k], i) + row_bytes(job, in, rows.first);
             job->kernels->normalise(to, operation->channels, from, pixels, in->channels, &map);
             to += in->channels * element;
             map.scale += in->channels;
@@ -172,9 +178,10 @@ static void forward_upsample(const struct unet_job *job, const struct unet_opera
     const struct unet_tensor *out = &job->plan->tensors[operation->out];
     struct unet_rows rows = unet_rows(job, in->height);
     for (size_t i = 0; i < job->images && rows.last > rows.first; i++)
-        job->kernels->upsample((char *)unet_values(job, operation->out, i) + row_bytes(job, out, 2 * rows.first),
-                               (const char *)unet_values(job, operation->in[0], i) + row_bytes(job, in, rows.first),
-                               rows.last - rows.first, in->width, in->channels);
+        job->kernels->upsample(
+            (char *)unet_values(job, operation->out, i) + row_bytes(job, out, 2 * rows.first),
+            (const char *)unet_values(job, operation->in[0], i) + row_bytes(job, in, rows.first),
+            rows.last - rows.first, in->width, in->channels);
 }
 
 /* By one thread also where an image is cut into bands: a small part of the whole. */
@@ -190,8 +197,8 @@ static void forward_attention(const struct unet_job *job, const struct unet_oper
         efm_matmul_run(products[UNET_QK], job->conv_slot, unet_values(job, operation->in[0], i),
                        unet_values(job, operation->in[1], i), job->lane->scores);
         job->kernels->softmax(probabilities, job->lane->scores, tokens, tokens, scale);
-        efm_matmul_run(products[UNET_PV], job->conv_slot, probabilities, unet_values(job, operation->in[2], i),
-                       unet_values(job, operation->out, i));
+        efm_matmul_run(products[UNET_PV], job->conv_slot, probabilities,
+                       unet_values(job, operation->in[2], i), unet_values(job, operation->out, i));
     }
 }
 

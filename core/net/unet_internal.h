@@ -14,7 +14,8 @@ struct unet_tensor {
     bool sums;         /* its row sums are taken when it is made */
     bool temporary;    /* read by one operation, as `other`: its gradient is that operation's */
     size_t made, used; /* first and last operation */
-    size_t gradient;   /* the tensor whose gradient buffer is this one's: itself, or what a temporary is added to */
+    size_t
+        gradient; /* the tensor whose gradient buffer is this one's: itself, or what a temporary is added to */
 };
 
 enum unet_kind { UNET_CONV, UNET_NORM, UNET_UPSAMPLE, UNET_ATTENTION };
@@ -30,11 +31,12 @@ struct unet_operation {
     size_t add[3]; /* WRITE_AND_ADD: the tensor whose gradient is added */
 
     /* CONV: out = conv(in) [+ other + biases] */
-    size_t conv;       /* index into the plan's convolutions */
-    size_t other;      /* tensor or UNET_NONE */
+    size_t conv;            /* index into the plan's convolutions */
+    size_t other;           /* tensor or UNET_NONE */
     bool other_accumulates; /* backward: the gradient of `other` is added to at once */
-    bool finished;     /* `other` and biases are added here; the first convolution of a block leaves it to its norm */
-    size_t biases[2];  /* parameters or UNET_NONE */
+    bool
+        finished; /* `other` and biases are added here; the first convolution of a block leaves it to its norm */
+    size_t biases[2];   /* parameters or UNET_NONE */
     size_t bias_offset; /* of their sum in the small numbers */
 
     /* NORM */
@@ -71,18 +73,18 @@ struct unet_plan {
     size_t conv_count, conv_capacity;
     struct unet_dense *denses;
     size_t dense_count, dense_capacity, dense_total;
-    size_t input, output;             /* tensors */
-    size_t embedding[4];              /* parameters: weight, bias of the two linear layers */
-    size_t *small_offset;             /* [parameter_count] place of what is no convolution's weight; UNET_NONE */
-    size_t small_parameters;          /* floats of those */
-    size_t small_count;               /* and of the sums of biases behind them */
-    size_t widest;                    /* channels of the widest norm */
-    size_t norm_count, map_floats;    /* training: maps of one image */
+    size_t input, output;          /* tensors */
+    size_t embedding[4];           /* parameters: weight, bias of the two linear layers */
+    size_t *small_offset;          /* [parameter_count] place of what is no convolution's weight; UNET_NONE */
+    size_t small_parameters;       /* floats of those */
+    size_t small_count;            /* and of the sums of biases behind them */
+    size_t widest;                 /* channels of the widest norm */
+    size_t norm_count, map_floats; /* training: maps of one image */
     size_t keep_bytes;
     size_t attention_count;
-    size_t *attentions;               /* [attention_count] operations */
+    size_t *attentions; /* [attention_count] operations */
     size_t attention_capacity;
-    size_t largest;                   /* elements of the largest tensor */
+    size_t largest; /* elements of the largest tensor */
 };
 
 static inline const struct unet_plan *unet_plan(const struct efm_net *net)
@@ -99,14 +101,14 @@ static inline size_t unet_elements(const struct unet_tensor *tensor)
 enum unet_product { UNET_QK, UNET_PV, UNET_DP, UNET_DQ, UNET_DK, UNET_DV, UNET_PRODUCTS };
 
 /* Threads that may compute with one set of weights at once, in all runs together. */
-enum { UNET_LANES = 8 };
+enum { UNET_LANES = 64 };
 
 struct unet_weights {
     atomic_uint_fast64_t lanes; /* a bit for each one that a run has taken */
     const struct efm_net_kernels *kernels;
-    struct efm_conv **convs;                        /* [conv_count] */
-    struct efm_matmul *(*products)[UNET_PRODUCTS];  /* [attention_count] */
-    float *small;                                   /* [small_count] */
+    struct efm_conv **convs;                       /* [conv_count] */
+    struct efm_matmul *(*products)[UNET_PRODUCTS]; /* [attention_count] */
+    float *small;                                  /* [small_count] */
     size_t element;
 };
 
@@ -137,10 +139,10 @@ void unet_layout_release(struct unet_layout *layout);
  * at memory + values[t] * images + i * size: every tensor is contiguous over the images. */
 struct unet_slot {
     char *memory;
-    float *height;      /* [images, nf] sines and cosines */
-    float *linear[2];   /* [images, 4 nf] before SiLU */
-    float *hidden[2];   /* after it */
-    float *dense;       /* [images, out] of each block, block after block */
+    float *height;       /* [images, nf] sines and cosines */
+    float *linear[2];    /* [images, 4 nf] before SiLU */
+    float *hidden[2];    /* after it */
+    float *dense;        /* [images, out] of each block, block after block */
     void *probabilities; /* inference: [tokens, tokens]; training: of each attention and image */
     /* training */
     float *maps;           /* [images, map_floats] */
@@ -154,20 +156,20 @@ struct unet_slot {
 
 /* Working space of one thread. */
 struct unet_lane {
-    float *scale, *shift, *hat_scale, *hat_shift;     /* [widest] */
-    float *du_sum, *du_hat_sum, *slopes, *dx_sum;     /* [widest], slopes [3 widest] */
-    float *scores;                                    /* [tokens, tokens] */
-    void *probabilities, *probability_gradient;       /* [tokens, tokens] elements */
-    void *scratch;                                    /* one image of the largest tensor */
+    float *scale, *shift, *hat_scale, *hat_shift; /* [widest] */
+    float *du_sum, *du_hat_sum, *slopes, *dx_sum; /* [widest], slopes [3 widest] */
+    float *scores;                                /* [tokens, tokens] */
+    void *probabilities, *probability_gradient;   /* [tokens, tokens] elements */
+    void *scratch;                                /* one image of the largest tensor */
 };
 
 struct unet_run {
     struct unet_layout layout;
-    size_t images;      /* room of a slot */
-    size_t slot_count;  /* slots: chunks or shards */
-    size_t lane_count;  /* threads */
-    size_t first_lane;  /* of those of the weights */
-    size_t tokens;      /* of the largest attention */
+    size_t images;     /* room of a slot */
+    size_t slot_count; /* slots: chunks or shards */
+    size_t lane_count; /* threads */
+    size_t first_lane; /* of those of the weights */
+    size_t tokens;     /* of the largest attention */
     struct unet_slot *slots;
     struct unet_lane *lanes;
     void *barriers; /* [lane_count], see unet_run.c */
@@ -207,7 +209,8 @@ static inline float *unet_sums(const struct unet_job *job, size_t tensor, size_t
 {
     const struct unet_tensor *t = &job->plan->tensors[tensor];
     size_t bytes = (size_t)t->height * 2 * t->channels * sizeof(float);
-    return (float *)(job->slot->memory + job->parts->layout.sums[tensor] * job->parts->images + image * bytes);
+    return (float *)(job->slot->memory + job->parts->layout.sums[tensor] * job->parts->images +
+                     image * bytes);
 }
 
 static inline void *unet_gradient(const struct unet_job *job, size_t tensor, size_t image)
@@ -218,7 +221,8 @@ static inline void *unet_gradient(const struct unet_job *job, size_t tensor, siz
 }
 
 /* The maps of a norm of one image: scale, shift, hat_scale, hat_shift [channels each], inverse deviations. */
-static inline float *unet_map(const struct unet_job *job, const struct unet_operation *operation, size_t image)
+static inline float *unet_map(const struct unet_job *job, const struct unet_operation *operation,
+                              size_t image)
 {
     return job->slot->maps + image * job->plan->map_floats + operation->map_offset;
 }
@@ -262,7 +266,8 @@ size_t unet_weights_bytes(const struct efm_net_weights *weights);
 size_t unet_run_bytes(const struct efm_net_weights *weights, size_t capacity, size_t threads);
 enum efm_status unet_run_create(struct efm_net_run *run, struct efm_error *error);
 void unet_run_destroy(struct efm_net_run *run);
-void unet_forward(struct efm_net_run *run, const float *x, const float *z, size_t count, float *fx, float *fz);
+void unet_forward(struct efm_net_run *run, const float *x, const float *z, size_t count, float *fx,
+                  float *fz);
 double unet_gradient_of(struct efm_net_run *run, const struct efm_net_sample_batch *batch, float *gradient);
 
 #endif

@@ -47,8 +47,8 @@ static void free_used(struct memory *memory, const struct unet_plan *plan, size_
     memory->count = kept;
 }
 
-static void place(struct unet_layout *layout, const struct unet_plan *plan, struct memory *memory, size_t element,
-                  size_t tensor)
+static void place(struct unet_layout *layout, const struct unet_plan *plan, struct memory *memory,
+                  size_t element, size_t tensor)
 {
     const struct unet_tensor *t = &plan->tensors[tensor];
     layout->values[tensor] = take(memory, aligned(unet_elements(t) * element), tensor);
@@ -64,7 +64,8 @@ enum efm_status unet_layout_create(struct unet_layout *layout, const struct unet
     *layout = (struct unet_layout){.values = efm_allocate_array(plan->tensor_count, sizeof(size_t)),
                                    .sums = efm_allocate_array(plan->tensor_count, sizeof(size_t)),
                                    .gradients = efm_allocate_array(plan->tensor_count, sizeof(size_t))};
-    if (memory.blocks == NULL || layout->values == NULL || layout->sums == NULL || layout->gradients == NULL) {
+    if (memory.blocks == NULL || layout->values == NULL || layout->sums == NULL ||
+        layout->gradients == NULL) {
         efm_free(memory.blocks);
         unet_layout_release(layout);
         return efm_error_set(error, EFM_E_MEMORY, "no memory for the layout of a network");

@@ -3,13 +3,12 @@
  * training batch by shards. */
 #include "core/net/unet_internal.h"
 
-#define efm_conv_open_slot(a,b,c) EFM_OK
-#define efm_matmul_open_slot(a,b,c) EFM_OK
 #include <sched.h>
 #include <string.h>
 
 enum {
-    CHUNK = 8,   /* images that one thread takes through the net together, so that weights are read once for all */
+    CHUNK =
+        8, /* images that one thread takes through the net together, so that weights are read once for all */
     MOST_BANDS = 8,
     SPINS = 4000, /* looks at a barrier before the processor is offered to others */
 };
@@ -88,8 +87,8 @@ static void take_slot(struct taker *taker, const struct efm_net *net, const stru
     slot->fz = take(taker, images, sizeof(float));
 }
 
-static void take_lane(struct taker *taker, const struct unet_plan *plan, const struct sizes *sizes, size_t element,
-                      struct unet_lane *lane)
+static void take_lane(struct taker *taker, const struct unet_plan *plan, const struct sizes *sizes,
+                      size_t element, struct unet_lane *lane)
 {
     size_t tokens = product(taker, sizes->tokens, sizes->tokens);
     lane->scale = take(taker, plan->widest, sizeof(float));
@@ -111,8 +110,8 @@ struct barrier {
     _Alignas(EFM_ALIGNMENT) atomic_size_t arrived;
 };
 
-static bool take_all(struct taker *taker, const struct efm_net_weights *weights, const struct unet_layout *layout,
-                     const struct sizes *sizes, struct unet_run *parts)
+static bool take_all(struct taker *taker, const struct efm_net_weights *weights,
+                     const struct unet_layout *layout, const struct sizes *sizes, struct unet_run *parts)
 {
     static const struct unet_slot no_slot;
     static const struct unet_lane no_lane;
@@ -142,8 +141,8 @@ size_t unet_run_bytes(const struct efm_net_weights *weights, size_t capacity, si
     struct efm_arena plan = {0};
     struct taker taker = {.arena = &plan, .measuring = true};
     struct sizes sizes = sizes_of(weights, capacity, threads);
-    if (unet_layout_create(&layout, unet_plan(weights->net), unet_weights(weights)->element, sizes.training, NULL) !=
-        EFM_OK)
+    if (unet_layout_create(&layout, unet_plan(weights->net), unet_weights(weights)->element, sizes.training,
+                           NULL) != EFM_OK)
         return SIZE_MAX;
     bool fits = take_all(&taker, weights, &layout, &sizes, &parts);
     unet_layout_release(&layout);
@@ -172,19 +171,15 @@ static void release_lanes(struct unet_weights *weights, size_t count, size_t fir
     atomic_fetch_and(&weights->lanes, ~(mask << first));
 }
 
-static enum efm_status open_lanes(struct efm_net_run *run, size_t first, size_t count, struct efm_error *error)
+static enum efm_status open_lanes(struct efm_net_run *run, size_t first, size_t count,
+                                  struct efm_error *error)
 {
     const struct unet_plan *plan = unet_plan(run->weights->net);
     struct unet_weights *weights = unet_weights(run->weights);
     enum efm_status status = EFM_OK;
-    for (size_t lane = first; lane < first + count && status == EFM_OK; lane++) {
+    for (size_t lane = first; lane < first + count; lane++)
         for (size_t i = 0; i < plan->conv_count && status == EFM_OK; i++)
             status = efm_conv_open_slot(weights->convs[i], lane, error);
-        for (size_t i = 0; i < plan->attention_count && status == EFM_OK; i++)
-            for (int product_index = 0; product_index < UNET_PRODUCTS && status == EFM_OK; product_index++)
-                if (weights->products[i][product_index] != NULL)
-                    status = efm_matmul_open_slot(weights->products[i][product_index], lane, error);
-    }
     return status;
 }
 
@@ -200,8 +195,8 @@ enum efm_status unet_run_create(struct efm_net_run *run, struct efm_error *error
     parts->images = sizes.images;
     parts->slot_count = sizes.slots;
     parts->tokens = sizes.tokens;
-    enum efm_status status =
-        unet_layout_create(&parts->layout, unet_plan(weights->net), unet_weights(weights)->element, sizes.training, error);
+    enum efm_status status = unet_layout_create(&parts->layout, unet_plan(weights->net),
+                                                unet_weights(weights)->element, sizes.training, error);
     if (status != EFM_OK)
         return status;
     if (!take_all(&taker, weights, &parts->layout, &sizes, parts))
@@ -213,7 +208,8 @@ enum efm_status unet_run_create(struct efm_net_run *run, struct efm_error *error
     take_all(&taker, weights, &parts->layout, &sizes, parts);
     memset(parts->barriers, 0, sizes.slots * sizeof(struct barrier));
     if (!claim_lanes(unet_weights(weights), sizes.slots, &parts->first_lane))
-        return efm_error_set(error, EFM_E_LIMIT, "more than %d threads would compute with one model", UNET_LANES);
+        return efm_error_set(error, EFM_E_LIMIT, "more than %d threads would compute with one model",
+                             UNET_LANES);
     parts->lane_count = sizes.slots;
     return open_lanes(run, parts->first_lane, sizes.slots, error);
 }
@@ -282,7 +278,8 @@ static void meet(struct barrier *barrier, size_t *round, size_t bands)
 {
     size_t wanted = ++*round * bands;
     atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel);
-    for (unsigned spins = 0; atomic_load_explicit(&barrier->arrived, memory_order_acquire) < wanted; spins++) {
+    for (unsigned spins = 0; atomic_load_explicit(&barrier->arrived, memory_order_acquire) < wanted;
+         spins++) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
@@ -327,7 +324,8 @@ static void forward_round(struct forward_context *context, size_t left)
     context->chunk = chunk < parts->images ? chunk : parts->images;
     if (context->chunk > 0) {
         context->count = context->chunk * lanes < left ? context->chunk * lanes : left;
-        efm_team_run(run->team, (context->count + context->chunk - 1) / context->chunk, forward_chunk, context);
+        efm_team_run(run->team, (context->count + context->chunk - 1) / context->chunk, forward_chunk,
+                     context);
         return;
     }
     context->count = left;
@@ -377,7 +375,8 @@ static void collect_conv(void *argument, size_t index, size_t slot)
     const struct unet_conv *conv = &unet_plan(net)->convs[index];
     (void)slot;
     efm_conv_collect_gradient(unet_weights(context->run->weights)->convs[index], context->shards,
-                              context->gradient + net->parameters[conv->parameter].offset + conv->weight_offset);
+                              context->gradient + net->parameters[conv->parameter].offset +
+                                  conv->weight_offset);
 }
 
 /* The shards' sums, in their order. */
@@ -390,7 +389,8 @@ static void collect_small(const struct gradient_context *context)
         if (plan->small_offset[i] == UNET_NONE)
             continue;
         float *out = context->gradient + net->parameters[i].offset;
-        memcpy(out, parts->slots[0].small_gradient + plan->small_offset[i], net->parameters[i].count * sizeof *out);
+        memcpy(out, parts->slots[0].small_gradient + plan->small_offset[i],
+               net->parameters[i].count * sizeof *out);
         for (size_t s = 1; s < context->shards; s++) {
             const float *more = parts->slots[s].small_gradient + plan->small_offset[i];
             for (size_t c = 0; c < net->parameters[i].count; c++)

@@ -134,8 +134,8 @@ static void set_conv(void *argument, size_t index, size_t slot)
 }
 
 /* The biases that are added in one place are added up once. */
-static void sum_biases(const struct unet_plan *plan, struct unet_weights *parts, const size_t biases[2], size_t count,
-                       float *sum)
+static void sum_biases(const struct unet_plan *plan, struct unet_weights *parts, const size_t biases[2],
+                       size_t count, float *sum)
 {
     memcpy(sum, unet_small(plan, parts, biases[0]), count * sizeof *sum);
     if (biases[1] == UNET_NONE)

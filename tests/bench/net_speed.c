@@ -111,7 +111,9 @@ static void train(struct world *world)
                                          .target_z = world->target_z};
     efm_net_weights_set(world->weights, world->parameters, world->team);
     efm_net_gradient(world->run, &batch, world->gradient);
-    must(efm_optimiser_step(world->optimiser, world->parameters, world->gradient, world->team, &outcome, &error), &error);
+    must(efm_optimiser_step(world->optimiser, world->parameters, world->gradient, world->team, &outcome,
+                            &error),
+         &error);
 }
 
 static void serve(struct world *world, bool training)
@@ -167,9 +169,9 @@ static void print_layers(const struct world *world)
     for (size_t k = 0; k < kinds; k++) {
         const struct layer *layer = &layers[k];
         printf("%3u %4u  %4u  %u %u  %4zu  %7.0f  %5.0f %%  %8.3f\n", layer->options.height,
-               layer->options.in_channels, layer->options.out_channels, layer->options.kernel, layer->options.stride,
-               layer->count, layer->flops / layer->seconds * 1e-9, 100 * layer->flops / layer->seconds / peak,
-               1e3 * layer->seconds * (double)layer->count);
+               layer->options.in_channels, layer->options.out_channels, layer->options.kernel,
+               layer->options.stride, layer->count, layer->flops / layer->seconds * 1e-9,
+               100 * layer->flops / layer->seconds / peak, 1e3 * layer->seconds * (double)layer->count);
     }
     printf("convolutions alone: %.2f GFLOP, %.2f ms an image on one thread, %.0f GFLOP/s; peak %.0f\n",
            all_flops * 1e-9, 1e3 * all, all_flops / all * 1e-9, peak * 1e-9);

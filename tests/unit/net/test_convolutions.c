@@ -184,6 +184,9 @@ static struct efm_conv *conv_new(const struct efm_conv_options *options, const f
     struct efm_error error = {0};
     if (efm_conv_create(&conv, options, &error) != EFM_OK)
         fail_msg("%s", error.message);
+    for (size_t slot = 0; slot < options->slots; slot++)
+        assert_int_equal(efm_conv_open_slot(conv, slot, NULL), EFM_OK);
+    assert_int_equal(efm_conv_open_slot(conv, options->slots, NULL), EFM_E_ARGUMENT);
     efm_conv_set_weights(conv, weights);
     return conv;
 }
@@ -447,13 +450,18 @@ static void create_survives_any_failing_allocation(void **state)
         struct efm_conv *conv;
         allocations_left = n;
         status = efm_conv_create(&conv, &o, &error);
+        bool created = status == EFM_OK;
+        if (created)
+            status = efm_conv_open_slot(conv, 1, &error);
         allocations_left = SIZE_MAX;
         if (status != EFM_OK) {
             failures++;
             assert_int_equal(status, EFM_E_MEMORY);
             assert_int_equal(error.status, EFM_E_MEMORY);
-            assert_null(conv);
+            assert_true(created || conv == NULL);
         }
+        if (created) /* as if nothing had happened */
+            assert_int_equal(efm_conv_open_slot(conv, 1, NULL), EFM_OK);
         efm_conv_destroy(conv);
     }
     assert_in_range(failures, 8, 30);
@@ -501,7 +509,7 @@ static void sizes_and_times_are_told(void **state)
     o.images = 1;
     o.slots = 2;
     conv = conv_new(&o, n.w);
-    assert_true(efm_conv_bytes(conv) >= serving + 3 * n.weights * sizeof(float));
+    assert_true(efm_conv_bytes(conv) >= serving + 3 * n.weights * sizeof(float)); /* both slots are open */
     efm_conv_destroy(conv);
     numbers_free(&n);
 }
