@@ -1,23 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* small_parts.c - dense layers, SiLU of vectors, the embedding of heights and dropout masks. */
-#include "core/net/net_internal.h"
 #include "core/net/vectors.h"
 
 #include <math.h>
 
 enum { PARTIAL = 16 }; /* sums of one dot product */
-
-struct dense {
-    const float *weights, *bias, *x;
-    float *out;
-    size_t m, k, count;
-};
-
-struct small_parts {
-    void (*dense)(const struct dense *dense, size_t first, size_t last);
-    void (*silu)(float *y, const float *x, size_t count);
-    void (*silu_backward)(float *dx, const float *dy, const float *x, size_t count);
-};
 
 #define PARTS(name) name##_plain
 #define PARTS_V(name) efm_v4_##name
@@ -48,10 +35,11 @@ struct small_parts {
 #include "core/net/small_parts_template.h"
 #endif
 
-static const struct small_parts *parts_here(void)
+const struct efm_small_parts *efm_small_parts_of(enum efm_vector_set set)
 {
+    if (!efm_vector_set_runs(set))
+        return NULL;
 #if defined(__x86_64__)
-    enum efm_vector_set set = efm_vector_set_here();
     if (set >= EFM_VECTOR_AVX512)
         return &parts_avx512;
     if (set == EFM_VECTOR_AVX2)
@@ -60,12 +48,17 @@ static const struct small_parts *parts_here(void)
     return &parts_plain;
 }
 
+static const struct efm_small_parts *parts_here(void)
+{
+    return efm_small_parts_of(efm_vector_set_here());
+}
+
 void efm_dense(const float *weights, const float *bias, size_t m, size_t k, const float *x, size_t count,
                size_t first, size_t last, float *out)
 {
-    struct dense dense = {
+    struct efm_dense_layer layer = {
         .weights = weights, .bias = bias, .x = x, .out = out, .m = m, .k = k, .count = count};
-    parts_here()->dense(&dense, first, last);
+    parts_here()->dense(&layer, first, last);
 }
 
 void efm_silu(float *y, const float *x, size_t count)
@@ -102,21 +95,6 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
-/* 32-bit arithmetic alone, which every processor does in vectors: a finaliser of two multiplications with half of the
- * key before each. Constants: C. Wellons, "hash-prospector", lowbias32. */
-EFM_CLONES static void keep_above(uint8_t *restrict keep, size_t count, uint32_t first, uint64_t key,
-                                  uint32_t threshold)
-{
-    const uint32_t before = (uint32_t)key, between = (uint32_t)(key >> 32);
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) {
-        uint32_t x = first + (uint32_t)i + before;
-        x = (x ^ x >> 16) * 0x7feb352du;
-        x = ((x ^ x >> 15) + between) * 0x846ca68bu;
-        keep[i] = x >= threshold;
-    }
-}
-
 void efm_dropout_mask(uint8_t *keep, size_t count, uint64_t seed, uint64_t first, double probability)
 {
     const uint32_t threshold = (uint32_t)fmin(rint(probability * 0x1p32), 0x1p32 - 1);
@@ -124,7 +102,7 @@ void efm_dropout_mask(uint8_t *keep, size_t count, uint64_t seed, uint64_t first
         /* The upper half of the place goes into the key; a key serves 2^32 places. */
         uint64_t key = mix(seed ^ mix(first >> 32)), left = 0x100000000u - (first & 0xffffffffu);
         size_t part = count < left ? count : (size_t)left;
-        keep_above(keep, part, (uint32_t)first, key, threshold);
+        parts_here()->keep(keep, part, (uint32_t)first, key, threshold);
         keep += part;
         first += part;
         count -= part;

@@ -1,4 +1,4 @@
-/* small_parts_template.h - dense layers and SiLU of floats for one width of vectors. Only small_parts.c includes it, with
+/* small_parts_template.h - dense layers, SiLU and dropout for one width of vectors. Only small_parts.c includes it, with
  *     PARTS(name)        name with a suffix of its own for each inclusion
  *     PARTS_V(name)      the function `name` of these vectors (vectors.h)
  *     PARTS_VECTOR, PARTS_LANES, PARTS_TARGET
@@ -38,11 +38,12 @@ INLINE void PARTS(multiply)(F sum[PARTS_ROWS][PARTS_SAMPLES][PARTIAL / PARTS_LAN
     }
 }
 
-INLINE void PARTS(tile)(const struct dense *dense, size_t row, size_t sample, size_t rows, size_t samples)
+INLINE void PARTS(tile)(const struct efm_dense_layer *layer, size_t row, size_t sample, size_t rows,
+                        size_t samples)
 {
     F sum[PARTS_ROWS][PARTS_SAMPLES][PARTIAL / PARTS_LANES];
-    const size_t k = dense->k, whole = k - k % PARTIAL;
-    const float *w = dense->weights + row * k, *x = dense->x + sample * k;
+    const size_t k = layer->k, whole = k - k % PARTIAL;
+    const float *w = layer->weights + row * k, *x = layer->x + sample * k;
     EFM_UNROLL for (size_t r = 0; r < rows; r++) EFM_UNROLL for (size_t s = 0; s < samples; s++)
         EFM_UNROLL for (size_t v = 0; v < PARTIAL / LANES; v++) sum[r][s][v] = PARTS_V(set)(0);
     for (size_t i = 0; i < whole; i += PARTIAL)
@@ -57,25 +58,25 @@ INLINE void PARTS(tile)(const struct dense *dense, size_t row, size_t sample, si
     }
     EFM_UNROLL for (size_t r = 0; r < rows; r++) EFM_UNROLL for (size_t s = 0; s < samples; s++)
     {
-        float bias = dense->bias ? dense->bias[row + r] : 0;
-        dense->out[(sample + s) * dense->m + row + r] = PARTS(sum)(sum[r][s]) + bias;
+        float bias = layer->bias ? layer->bias[row + r] : 0;
+        layer->out[(sample + s) * layer->m + row + r] = PARTS(sum)(sum[r][s]) + bias;
     }
 }
 
 /* Rows of weights stay in the nearest cache over all samples. */
-FUNCTION void PARTS(dense)(const struct dense *dense, size_t first, size_t last)
+FUNCTION void PARTS(dense)(const struct efm_dense_layer *layer, size_t first, size_t last)
 {
     size_t row = first;
     for (; row + PARTS_ROWS <= last; row += PARTS_ROWS) {
         size_t sample = 0;
-        for (; sample + PARTS_SAMPLES <= dense->count; sample += PARTS_SAMPLES)
-            PARTS(tile)(dense, row, sample, PARTS_ROWS, PARTS_SAMPLES);
-        for (; sample < dense->count; sample++)
-            PARTS(tile)(dense, row, sample, PARTS_ROWS, 1);
+        for (; sample + PARTS_SAMPLES <= layer->count; sample += PARTS_SAMPLES)
+            PARTS(tile)(layer, row, sample, PARTS_ROWS, PARTS_SAMPLES);
+        for (; sample < layer->count; sample++)
+            PARTS(tile)(layer, row, sample, PARTS_ROWS, 1);
     }
     for (; row < last; row++)
-        for (size_t sample = 0; sample < dense->count; sample++)
-            PARTS(tile)(dense, row, sample, 1, 1);
+        for (size_t sample = 0; sample < layer->count; sample++)
+            PARTS(tile)(layer, row, sample, 1, 1);
 }
 
 FUNCTION void PARTS(silu)(float *y, const float *x, size_t count)
@@ -107,7 +108,23 @@ FUNCTION void PARTS(silu_backward)(float *dx, const float *dy, const float *x, s
     }
 }
 
-static const struct small_parts PARTS(parts) = {PARTS(dense), PARTS(silu), PARTS(silu_backward)};
+/* 32-bit arithmetic alone, which every processor does in vectors: a finaliser of two multiplications with half of the
+ * key before each. Constants: C. Wellons, "hash-prospector", lowbias32. */
+FUNCTION void PARTS(keep)(uint8_t *restrict keep, size_t count, uint32_t first, uint64_t key,
+                          uint32_t threshold)
+{
+    const uint32_t before = (uint32_t)key, between = (uint32_t)(key >> 32);
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        uint32_t x = first + (uint32_t)i + before;
+        x = (x ^ x >> 16) * 0x7feb352du;
+        x = ((x ^ x >> 15) + between) * 0x846ca68bu;
+        keep[i] = x >= threshold;
+    }
+}
+
+static const struct efm_small_parts PARTS(parts) = {PARTS(dense), PARTS(silu), PARTS(silu_backward),
+                                                    PARTS(keep)};
 
 #undef F
 #undef LANES

@@ -52,8 +52,25 @@ static inline enum efm_vector_set efm_vector_set_here(void)
     return (enum efm_vector_set)set;
 }
 
-/* The table of one instruction set; NULL where this processor lacks it. So that tests reach them all. */
+/* The tables of one instruction set; NULL where this processor lacks it. So that tests reach them all. */
 const struct efm_net_kernels *efm_net_kernels_of(enum efm_vector_set set, enum efm_precision precision);
+
+/* The arguments of efm_dense. */
+struct efm_dense_layer {
+    const float *weights, *bias, *x;
+    float *out;
+    size_t m, k, count;
+};
+
+struct efm_small_parts {
+    void (*dense)(const struct efm_dense_layer *layer, size_t first, size_t last);
+    void (*silu)(float *y, const float *x, size_t count);
+    void (*silu_backward)(float *dx, const float *dy, const float *x, size_t count);
+    /* keep[i] = whether a hash of (first + i, key) reaches the threshold. */
+    void (*keep)(uint8_t *keep, size_t count, uint32_t first, uint64_t key, uint32_t threshold);
+};
+
+const struct efm_small_parts *efm_small_parts_of(enum efm_vector_set set);
 
 #define EFM_INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
