@@ -186,9 +186,10 @@ static void TWIN(accumulate)(void *out, size_t out_stride, const void *in, size_
                              size_t channels)
 {
     for (size_t p = 0; p < pixels; p++)
-        for (size_t c = 0; c < channels; c++)
-            TWIN(put)
-            (out, p * out_stride + c, TWIN(get)(out, p * out_stride + c) + TWIN(get)(in, p * in_stride + c));
+        for (size_t c = 0; c < channels; c++) {
+            size_t i = p * out_stride + c;
+            TWIN(put)(out, i, TWIN(get)(out, i) + TWIN(get)(in, p * in_stride + c));
+        }
 }
 
 static const struct efm_net_kernels TWIN(twins) = {
