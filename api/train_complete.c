@@ -93,6 +93,23 @@ static void set_network(struct efm_net_config *config, const struct api_train_ne
 
 /* ---- filling in ---- */
 
+static bool is_given(const struct api_train *train, const char *name)
+{
+    return api_parameter_given(&api_train_table, &train->seen, name);
+}
+
+/* Defaults that hang on what was given: a field that has one sampler, and a batch that needs its charges. */
+static void adapt(const struct api_train *train, struct api_train_values *defaults)
+{
+    const struct api_train_values *given = &train->values;
+    if (is_given(train, "field") && given->field == EFM_TRAIN_CHAIN_SINGLE)
+        defaults->sampler = EFM_SAMPLER_MARGINAL;
+    if (is_given(train, "field") && given->field == EFM_TRAIN_FLOW_MATCHING)
+        defaults->sampler = EFM_SAMPLER_UNIFORM;
+    if (is_given(train, "batch") && defaults->charges != 0 && defaults->charges < given->batch)
+        defaults->charges = given->batch;
+}
+
 /* Every value that was not given, from `defaults`. */
 static void fill(const struct api_parameter_table *table, const struct api_parameters_seen *seen,
                  void *values, const void *defaults)
@@ -158,6 +175,7 @@ bool api_train_complete(struct api_train *train, const struct efm_shape *shape, 
     values_of(spec, &defaults);
     /* half the file for a large network; a small one is not worth rounding */
     defaults.weights = spec->net.arch == EFM_NET_UNET ? API_TRAIN_BF16 : API_TRAIN_F32;
+    adapt(train, &defaults);
     fill(&api_train_table, &train->seen, &train->values, &defaults);
     set_values(spec, &train->values);
     memcpy(spec->augmentation, train->augmentation, sizeof spec->augmentation);

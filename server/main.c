@@ -13,6 +13,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/service.h"
+#include "server/train/train_command.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,9 +59,12 @@ static void render_version(struct efm_buffer *out)
 static int act(const struct srv_config *config, enum srv_config_action action)
 {
     struct efm_buffer out = efm_buffer_limited(1 << 20);
-    if (action == SRV_CONFIG_HELP)
+    if (action == SRV_CONFIG_HELP) {
         srv_config_render_help(&out);
-    else if (action == SRV_CONFIG_VERSION)
+        efm_buffer_append_string(
+            &out, "\nefmd train SPEC.json --out MODEL.safetensors trains a model and ends, see "
+                  "efmd train --help\n");
+    } else if (action == SRV_CONFIG_VERSION)
         render_version(&out);
     else if (action == SRV_CONFIG_PRINT)
         srv_config_render(config, &out);
@@ -340,6 +344,8 @@ int main(int argument_count, char **arguments)
     static struct daemon daemon;
     struct efm_error error = {0};
     enum srv_config_action action;
+    if (argument_count > 1 && strcmp(arguments[1], "train") == 0)
+        return srv_train_command(argument_count - 2, arguments + 2);
     if (srv_config_read(&daemon.config, &action, argument_count, arguments, environ, &error) != EFM_OK) {
         fprintf(stderr, "efmd: %s\n", error.message);
         return EXIT_BAD_OPTION;

@@ -22,6 +22,7 @@ ROOMS = {
     "server/http": CORE + ["api", "server"],
     "server/engine": CORE + ["api", "server"],
     "server/endpoints": CORE + ["api", "server", "server/http", "server/engine"],
+    "server/train": CORE + ["api", "server", "server/engine"],
 }
 # The one that puts everything together.
 ANYTHING = ["server/main.c"]
