@@ -53,7 +53,7 @@ static void close_run(struct efm_field_workspace *workspace)
 
 /* ---- evaluation ---- */
 
-EFM_CLONES static double sum_of_squares(const float *restrict x, size_t dimension)
+EFM_CLONES static double squared_length_of(const float *restrict x, size_t dimension)
 {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -62,7 +62,7 @@ EFM_CLONES static double sum_of_squares(const float *restrict x, size_t dimensio
     return sum;
 }
 
-EFM_CLONES static void divide(float *restrict x, double norm, size_t dimension)
+EFM_CLONES static void divide_in_place(float *restrict x, double norm, size_t dimension)
 {
 #pragma omp simd
     for (size_t d = 0; d < dimension; d++)
@@ -72,14 +72,14 @@ EFM_CLONES static void divide(float *restrict x, double norm, size_t dimension)
 /* (f_x, f_z), f_x in place of the direction, to unit length. Squares of floats neither vanish nor overflow in doubles. */
 static void normalise(float *x, double z, size_t dimension, double *out_z, double *log_norm)
 {
-    double norm = sqrt(sum_of_squares(x, dimension) + z * z);
+    double norm = sqrt(squared_length_of(x, dimension) + z * z);
     if (!(norm > 0) || !isfinite(norm)) {
         memset(x, 0, dimension * sizeof *x);
         *out_z = 0;
         *log_norm = norm == 0 ? -INFINITY : INFINITY; /* what is no number has no direction, as on a charge */
         return;
     }
-    divide(x, norm, dimension);
+    divide_in_place(x, norm, dimension);
     *out_z = z / norm;
     *log_norm = log(norm);
 }
