@@ -10,7 +10,7 @@
 enum {
     ROUNDS = 8,      /* of the Feistel network */
     PIECE = 1 << 14, /* numbers in one piece of work for a team */
-    LANES = 16,      /* blocks of Philox at once */
+    LANES = 32,      /* blocks of Philox at once */
     NORMALS = 4 * LANES,
 };
 
@@ -34,40 +34,48 @@ uint64_t efm_train_seed(uint64_t seed, enum efm_train_role role, unsigned side)
 
 /* ---- normals ---- */
 
-/* LANES blocks of Philox4x32-10 from the counters (first + lane, 0, index): word w of lane l in words[w][l]. */
-static inline void philox_lanes(uint64_t seed, uint64_t index, uint32_t first,
-                                uint32_t words[restrict 4][LANES])
+struct philox {
+    uint32_t word[4][LANES];
+};
+
+/* LANES blocks of Philox4x32-10 from the counters (first + lane, 0, index). */
+static inline void philox_lanes(struct philox *restrict out, uint64_t seed, uint64_t index, uint32_t first)
 {
-#pragma omp simd
+    uint32_t *c0 = out->word[0], *c1 = out->word[1], *c2 = out->word[2], *c3 = out->word[3];
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     for (uint32_t lane = 0; lane < LANES; lane++) {
-        uint32_t c0 = first + lane, c1 = 0, c2 = (uint32_t)index, c3 = (uint32_t)(index >> 32);
-        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-        for (int round = 0; round < 10; round++) {
-            uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
-            c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
-            c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-            c1 = (uint32_t)p1;
-            c3 = (uint32_t)p0;
-            k0 += 0x9E3779B9u;
-            k1 += 0xBB67AE85u;
+        c0[lane] = first + lane;
+        c1[lane] = 0;
+        c2[lane] = (uint32_t)index;
+        c3[lane] = (uint32_t)(index >> 32);
+    }
+    for (int round = 0; round < 10; round++) {
+#pragma omp simd
+        for (int lane = 0; lane < LANES; lane++) {
+            uint64_t p0 = (uint64_t)0xD2511F53u * c0[lane], p1 = (uint64_t)0xCD9E8D57u * c2[lane];
+            c0[lane] = (uint32_t)(p1 >> 32) ^ c1[lane] ^ k0;
+            c2[lane] = (uint32_t)(p0 >> 32) ^ c3[lane] ^ k1;
+            c1[lane] = (uint32_t)p1;
+            c3[lane] = (uint32_t)p0;
         }
-        words[0][lane] = c0;
-        words[1][lane] = c1;
-        words[2][lane] = c2;
-        words[3][lane] = c3;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
     }
 }
+
+/* A float and its bits: read as the other in a way that loops of it still become vectors. */
+union float_bits {
+    float value;
+    uint32_t bits;
+};
 
 /* ln x for a normal float x > 0: the polynomial of the Cephes library (S. Moshier), a few units in the last place. */
 static inline float log_float(float x)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    int32_t exponent = (int32_t)(bits - 0x3f3504f3u) >> 23; /* mantissa from sqrt(1/2) to sqrt(2) */
-    bits -= (uint32_t)exponent << 23;
-    float m;
-    memcpy(&m, &bits, sizeof m);
-    float t = m - 1, y = 7.0376836292e-2f;
+    union float_bits m = {.value = x};
+    int32_t exponent = (int32_t)(m.bits - 0x3f3504f3u) >> 23; /* mantissa from sqrt(1/2) to sqrt(2) */
+    m.bits -= (uint32_t)exponent << 23;
+    float t = m.value - 1, y = 7.0376836292e-2f;
     y = y * t - 1.1514610310e-1f;
     y = y * t + 1.1676998740e-1f;
     y = y * t - 1.2420140846e-1f;
@@ -86,7 +94,7 @@ static inline void box_muller(const uint32_t *restrict radius, const uint32_t *r
 #pragma omp simd
     for (int lane = 0; lane < LANES; lane++) {
         float u = ((float)(int32_t)(radius[lane] >> 1) + 0.5f) * 0x1p-31f;
-        float r = sqrtf(fmaxf(-2 * log_float(u), 0));
+        float r2 = -2 * log_float(u), r = sqrtf(r2 > 0 ? r2 : 0); /* u may have been rounded to 1 */
         float a = (float)(int32_t)(angle[lane] << 2) * (1.57079633f * 0x1p-32f), a2 = a * a;
         float sine = ((-1.9515295891e-4f * a2 + 8.3321608736e-3f) * a2 - 1.6666654611e-1f) * a2 * a + a;
         float cosine =
@@ -102,12 +110,12 @@ static inline void box_muller(const uint32_t *restrict radius, const uint32_t *r
 
 EFM_CLONES static void fill_normals(uint64_t seed, uint64_t index, float *out, size_t count)
 {
-    uint32_t words[4][LANES];
+    struct philox random;
     for (size_t first = 0; first < count; first += NORMALS) {
         float block[NORMALS];
-        philox_lanes(seed, index, (uint32_t)(first / 4), words);
-        box_muller(words[0], words[1], block);
-        box_muller(words[2], words[3], block + 2 * LANES);
+        philox_lanes(&random, seed, index, (uint32_t)(first / 4));
+        box_muller(random.word[0], random.word[1], block);
+        box_muller(random.word[2], random.word[3], block + 2 * LANES);
         size_t some = count - first < NORMALS ? count - first : NORMALS;
         memcpy(out + first, block, some * sizeof *out);
     }
