@@ -117,6 +117,7 @@ static void points_lie_between_their_pair(void **state)
     struct plates plates = plates_of(source, 1, target, 1, efm_shape_vector(1), 0);
     for (enum efm_sampler sampler = EFM_SAMPLER_UNIFORM; sampler <= EFM_SAMPLER_TUBE; sampler++) {
         struct efm_batch_options options = plates_options(sampler, EFM_TRAIN_PER_PLATE, SIZE);
+        options.charges = 0;
         struct efm_batcher *batcher = plates_batcher(&plates, &options, NULL);
         struct efm_training_batch batch = plates_make(batcher, 1);
         double mean = 0, square = 0, near[2] = {0}, away = 0, away2 = 0;
