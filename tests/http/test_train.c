@@ -29,7 +29,7 @@ static rlim_t file_limit = RLIM_INFINITY; /* of the files that the next child wr
 #define PLATES "\"source\":\"gaussian\",\"target\":{\"toy\":\"swiss_roll\",\"count\":500}"
 #define SMALL "\"network\":{\"hidden\":16,\"hidden2\":16,\"embedding\":16},\"steps\":200,\"seed\":5"
 /* a step takes milliseconds: long enough to be disturbed in */
-#define SLOW "\"batch\":256,\"charges\":2048,\"refresh\":1"
+#define SLOW "\"batch\":256,\"charges\":1024,\"refresh\":1"
 
 /* ---- files ---- */
 
@@ -364,7 +364,7 @@ static void goes_on_after_kills(void **state)
     for (size_t i = 0; i < 5; i++) {
         pid_t child = LAUNCH(path_of("slow.json"), "--out", path_of("killed.safetensors"), "--resume",
                              "--checkpoint-seconds", "0.01");
-        test_sleep(0.02 + 0.2 * test_patience() * efm_random_uniform(&random));
+        test_sleep(0.02 + 0.1 * test_patience() * efm_random_uniform(&random));
         kill(child, SIGKILL);
         int status = wait_for(child); /* it may have been done already */
         assert_true(status == -SIGKILL || status == 0);
