@@ -1,4 +1,4 @@
-/* onednn_ops.h - convolutions and matrix products through oneDNN; its .c is the only file that knows the library.
+/* onednn_ops.h - convolutions and matrix products through oneDNN (its files alone know the library).
  *
  * Every primitive is made for one thread and one image (or one band of its rows), so the bytes of an image do not
  * depend on its neighbours or on the number of threads; parallel loops lie above. Elements are float or bfloat16

@@ -30,7 +30,7 @@ ANYTHING = ["server/main.c"]
 # Headers of libraries that only these files may know.
 EXCLUSIVE = {
     "microhttpd.h": ["server/http/http.c"],
-    "dnnl.h": ["core/net/onednn_ops.c"],
+    "dnnl.h": ["core/net/onednn_ops"],
     "cblas.h": ["tests/bench/"],
     "spng.h": ["core/image/"],
     "jpeglib.h": ["core/image/"],
