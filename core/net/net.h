@@ -141,13 +141,14 @@ size_t efm_net_weights_bytes(const struct efm_net_weights *weights);
 struct efm_net_run;
 
 /* For up to `capacity` samples at once. `weights` and `team` (may be NULL) are borrowed for its life. Weights made for
- * training give a run that can do both; its capacity is then at most shards * shard_samples. */
+ * training give a run that can do both; its capacity is then at most shards * shard_samples, and for a unet it is the only
+ * run (EFM_E_LIMIT): the gradients lie with the weights. */
 EFM_MUST_CHECK enum efm_status efm_net_run_create(struct efm_net_run **run,
                                                   const struct efm_net_weights *weights, size_t capacity,
                                                   struct efm_team *team, struct efm_error *error);
 void efm_net_run_destroy(struct efm_net_run *run);
 size_t efm_net_run_bytes(const struct efm_net_run *run);
-/* What a run would take, for admission; SIZE_MAX on overflow. */
+/* What a run with a team of `threads` would take, for admission; SIZE_MAX on overflow. Allocates nothing. */
 size_t efm_net_run_bytes_planned(const struct efm_net_weights *weights, size_t capacity, size_t threads);
 
 /* x [count, D], z [count] -> fx [count, D], fz [count]; count <= capacity. No dropout. Cannot fail. */

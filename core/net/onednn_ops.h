@@ -100,6 +100,7 @@ EFM_MUST_CHECK enum efm_status efm_matmul_create(struct efm_matmul **matmul,
                                                  const struct efm_matmul_options *options,
                                                  struct efm_error *error);
 void efm_matmul_destroy(struct efm_matmul *matmul);
+size_t efm_matmul_bytes(const struct efm_matmul *matmul); /* scratch of all slots */
 void efm_matmul_run(const struct efm_matmul *matmul, size_t slot, const void *a, const void *b, void *c);
 
 /* c = a b + beta c in f32 on the calling thread: c [m, n]; a [m, k], transposed: it lies as [k, m]; b [k, n], transposed:

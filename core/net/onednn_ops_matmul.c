@@ -77,6 +77,7 @@ enum efm_status efm_matmul_create(struct efm_matmul **matmul, const struct efm_m
         return efm_error_set(error, EFM_E_MEMORY, "no memory for a matrix product");
     making->options = *options;
     making->problem.pass = DNN_PRODUCT;
+    atomic_init(&making->dnn.bytes, sizeof *making);
     if (matmul_make(making)) {
         *matmul = making;
         return EFM_OK;
@@ -94,6 +95,11 @@ void efm_matmul_destroy(struct efm_matmul *matmul)
     dnn_problem_release(&matmul->problem);
     dnn_close(&matmul->dnn, 3);
     efm_free(matmul);
+}
+
+size_t efm_matmul_bytes(const struct efm_matmul *matmul)
+{
+    return atomic_load(&matmul->dnn.bytes);
 }
 
 void efm_matmul_run(const struct efm_matmul *matmul, size_t slot, const void *a, const void *b, void *c)

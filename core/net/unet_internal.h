@@ -100,11 +100,23 @@ static inline size_t unet_elements(const struct unet_tensor *tensor)
 /* Attention over `tokens` of `channels`: its matrix products, shared by all attentions of one size. */
 enum unet_product { UNET_QK, UNET_PV, UNET_DP, UNET_DQ, UNET_DK, UNET_DV, UNET_PRODUCTS };
 
+/* Where tensors lie in the memory of one image, in bytes. For inference what is no longer needed is written over. */
+struct unet_layout {
+    size_t *values, *sums, *gradients; /* [tensor_count]; gradients for training alone */
+    size_t bytes;                      /* of one image; below 2^40 for the largest net */
+};
+
+EFM_MUST_CHECK enum efm_status unet_layout_create(struct unet_layout *layout, const struct unet_plan *plan,
+                                                  size_t element, bool training, struct efm_error *error);
+void unet_layout_release(struct unet_layout *layout);
+
 /* Threads that may compute with one set of weights at once, in all runs together. */
 enum { UNET_LANES = 64 };
 
 struct unet_weights {
-    atomic_uint_fast64_t lanes; /* a bit for each one that a run has taken */
+    /* A bit for each one that a run has taken; training: the first alone, for the one run whose shards are its lanes. */
+    atomic_uint_fast64_t lanes;
+    struct unet_layout layout;
     const struct efm_net_kernels *kernels;
     struct efm_conv **convs;                       /* [conv_count] */
     struct efm_matmul *(*products)[UNET_PRODUCTS]; /* [attention_count] */
@@ -124,16 +136,6 @@ static inline const float *unet_small(const struct unet_plan *plan, const struct
 }
 
 /* ---- memory of runs ---- */
-
-/* Where tensors lie in the memory of one image, in bytes. For inference what is no longer needed is written over. */
-struct unet_layout {
-    size_t *values, *sums, *gradients; /* [tensor_count]; gradients for training alone */
-    size_t bytes;                      /* of one image */
-};
-
-EFM_MUST_CHECK enum efm_status unet_layout_create(struct unet_layout *layout, const struct unet_plan *plan,
-                                                  size_t element, bool training, struct efm_error *error);
-void unet_layout_release(struct unet_layout *layout);
 
 /* What one chunk of images is computed in: a thread's of its own, or a shard's. Activations of image i of tensor t lie
  * at memory + values[t] * images + i * size: every tensor is contiguous over the images. */
@@ -164,12 +166,11 @@ struct unet_lane {
 };
 
 struct unet_run {
-    struct unet_layout layout;
     size_t images;     /* room of a slot */
-    size_t slot_count; /* slots: chunks or shards */
-    size_t lane_count; /* threads */
-    size_t first_lane; /* of those of the weights */
-    size_t tokens;     /* of the largest attention */
+    size_t lane_count; /* slots, and lanes: chunks or shards */
+    size_t claimed;    /* bits of the lanes of the weights, from this one on: */
+    size_t first_lane;
+    size_t tokens; /* of the largest attention */
     struct unet_slot *slots;
     struct unet_lane *lanes;
     void *barriers; /* [lane_count], see unet_run.c */
@@ -202,14 +203,14 @@ struct unet_job {
 static inline void *unet_values(const struct unet_job *job, size_t tensor, size_t image)
 {
     size_t bytes = unet_elements(&job->plan->tensors[tensor]) * job->kernels->element;
-    return job->slot->memory + job->parts->layout.values[tensor] * job->parts->images + image * bytes;
+    return job->slot->memory + job->weights->layout.values[tensor] * job->parts->images + image * bytes;
 }
 
 static inline float *unet_sums(const struct unet_job *job, size_t tensor, size_t image)
 {
     const struct unet_tensor *t = &job->plan->tensors[tensor];
     size_t bytes = (size_t)t->height * 2 * t->channels * sizeof(float);
-    return (float *)(job->slot->memory + job->parts->layout.sums[tensor] * job->parts->images +
+    return (float *)(job->slot->memory + job->weights->layout.sums[tensor] * job->parts->images +
                      image * bytes);
 }
 
@@ -217,7 +218,7 @@ static inline void *unet_gradient(const struct unet_job *job, size_t tensor, siz
 {
     tensor = job->plan->tensors[tensor].gradient;
     size_t bytes = unet_elements(&job->plan->tensors[tensor]) * job->kernels->element;
-    return job->slot->memory + job->parts->layout.gradients[tensor] * job->parts->images + image * bytes;
+    return job->slot->memory + job->weights->layout.gradients[tensor] * job->parts->images + image * bytes;
 }
 
 /* The maps of a norm of one image: scale, shift, hat_scale, hat_shift [channels each], inverse deviations. */

@@ -34,7 +34,7 @@ static struct sizes sizes_of(const struct efm_net_weights *weights, size_t capac
         sizes.slots = weights->options.shards;
         return sizes;
     }
-    sizes.slots = threads < UNET_LANES ? threads : UNET_LANES;
+    sizes.slots = threads < 1 ? 1 : threads < UNET_LANES ? threads : UNET_LANES;
     sizes.images = capacity / sizes.slots;
     sizes.images = sizes.images < 1 ? 1 : sizes.images > CHUNK ? CHUNK : sizes.images;
     return sizes;
@@ -61,12 +61,14 @@ static size_t product(struct taker *taker, size_t a, size_t b)
     return result;
 }
 
-static void take_slot(struct taker *taker, const struct efm_net *net, const struct unet_layout *layout,
-                      const struct sizes *sizes, size_t element, struct unet_slot *slot)
+static void take_slot(struct taker *taker, const struct efm_net_weights *weights, const struct sizes *sizes,
+                      struct unet_slot *slot)
 {
+    const struct efm_net *net = weights->net;
     const struct unet_plan *plan = unet_plan(net);
+    size_t element = unet_weights(weights)->element;
     size_t images = sizes->images, nf = net->config.nf, time = 4 * nf;
-    slot->memory = take(taker, images, layout->bytes);
+    slot->memory = take(taker, images, unet_weights(weights)->layout.bytes);
     slot->height = take(taker, images, nf * sizeof(float));
     for (int i = 0; i < 2; i++) {
         slot->linear[i] = take(taker, images, time * sizeof(float));
@@ -110,8 +112,8 @@ struct barrier {
     _Alignas(EFM_ALIGNMENT) atomic_size_t arrived;
 };
 
-static bool take_all(struct taker *taker, const struct efm_net_weights *weights,
-                     const struct unet_layout *layout, const struct sizes *sizes, struct unet_run *parts)
+static bool take_all(struct taker *taker, const struct efm_net_weights *weights, const struct sizes *sizes,
+                     struct unet_run *parts)
 {
     static const struct unet_slot no_slot;
     static const struct unet_lane no_lane;
@@ -121,7 +123,7 @@ static bool take_all(struct taker *taker, const struct efm_net_weights *weights,
     parts->barriers = take(taker, sizes->slots, sizeof(struct barrier));
     for (size_t i = 0; i < sizes->slots; i++) {
         struct unet_slot slot = no_slot;
-        take_slot(taker, weights->net, layout, sizes, element, &slot);
+        take_slot(taker, weights, sizes, &slot);
         if (!taker->measuring)
             parts->slots[i] = slot;
     }
@@ -136,25 +138,19 @@ static bool take_all(struct taker *taker, const struct efm_net_weights *weights,
 
 size_t unet_run_bytes(const struct efm_net_weights *weights, size_t capacity, size_t threads)
 {
-    struct unet_layout layout;
     struct unet_run parts = {0};
     struct efm_arena plan = {0};
     struct taker taker = {.arena = &plan, .measuring = true};
     struct sizes sizes = sizes_of(weights, capacity, threads);
-    if (unet_layout_create(&layout, unet_plan(weights->net), unet_weights(weights)->element, sizes.training,
-                           NULL) != EFM_OK)
-        return SIZE_MAX;
-    bool fits = take_all(&taker, weights, &layout, &sizes, &parts);
-    unet_layout_release(&layout);
-    return fits ? plan.size : SIZE_MAX;
+    return take_all(&taker, weights, &sizes, &parts) ? plan.size : SIZE_MAX;
 }
 
-/* Lanes of the weights that no other run has: the lowest `count` that lie together. */
-static bool claim_lanes(struct unet_weights *weights, size_t count, size_t *first)
+/* Lanes of the weights, of `limit` in all, that no other run has: the lowest `count` that lie together. */
+static bool claim_lanes(struct unet_weights *weights, size_t count, size_t limit, size_t *first)
 {
     uint_fast64_t mask = count >= UNET_LANES ? UINT64_MAX : ((uint_fast64_t)1 << count) - 1;
     uint_fast64_t taken = atomic_load(&weights->lanes);
-    for (size_t i = 0; i + count <= UNET_LANES;) {
+    for (size_t i = 0; i + count <= limit;) {
         if ((taken & mask << i) != 0)
             i++;
         else if (atomic_compare_exchange_weak(&weights->lanes, &taken, taken | mask << i)) {
@@ -193,24 +189,22 @@ enum efm_status unet_run_create(struct efm_net_run *run, struct efm_error *error
     struct taker taker = {.arena = &parts->arena, .measuring = true};
     run->parts = parts;
     parts->images = sizes.images;
-    parts->slot_count = sizes.slots;
+    parts->lane_count = sizes.slots;
     parts->tokens = sizes.tokens;
-    enum efm_status status = unet_layout_create(&parts->layout, unet_plan(weights->net),
-                                                unet_weights(weights)->element, sizes.training, error);
-    if (status != EFM_OK)
-        return status;
-    if (!take_all(&taker, weights, &parts->layout, &sizes, parts))
+    if (!take_all(&taker, weights, &sizes, parts))
         return efm_error_set(error, EFM_E_LIMIT, "a run of %zu images is too large", run->capacity);
-    status = efm_arena_create(&parts->arena, error);
+    enum efm_status status = efm_arena_create(&parts->arena, error);
     if (status != EFM_OK)
         return status;
     taker.measuring = false;
-    take_all(&taker, weights, &parts->layout, &sizes, parts);
+    take_all(&taker, weights, &sizes, parts);
     memset(parts->barriers, 0, sizes.slots * sizeof(struct barrier));
-    if (!claim_lanes(unet_weights(weights), sizes.slots, &parts->first_lane))
-        return efm_error_set(error, EFM_E_LIMIT, "more than %d threads would compute with one model",
-                             UNET_LANES);
-    parts->lane_count = sizes.slots;
+    size_t claimed = sizes.training ? 1 : sizes.slots, limit = sizes.training ? 1 : UNET_LANES;
+    if (!claim_lanes(unet_weights(weights), claimed, limit, &parts->first_lane))
+        return efm_error_set(error, EFM_E_LIMIT,
+                             sizes.training ? "weights that are trained serve one run at a time"
+                                            : "more than 64 threads would compute with one model");
+    parts->claimed = claimed;
     return open_lanes(run, parts->first_lane, sizes.slots, error);
 }
 
@@ -219,9 +213,8 @@ void unet_run_destroy(struct efm_net_run *run)
     struct unet_run *parts = run->parts;
     if (parts == NULL)
         return;
-    if (parts->lane_count > 0)
-        release_lanes(unet_weights(run->weights), parts->lane_count, parts->first_lane);
-    unet_layout_release(&parts->layout);
+    if (parts->claimed > 0)
+        release_lanes(unet_weights(run->weights), parts->claimed, parts->first_lane);
     efm_arena_release(&parts->arena);
     efm_free(parts);
     run->parts = NULL;
@@ -407,6 +400,10 @@ double unet_gradient_of(struct efm_net_run *run, const struct efm_net_sample_bat
                                        .gradient = gradient,
                                        .shards = (batch->count + parts->images - 1) / parts->images};
     double loss = 0;
+    if (batch->count == 0) {
+        memset(gradient, 0, run->weights->net->size * sizeof *gradient);
+        return 0;
+    }
     efm_team_run(run->team, context.shards, run_shard, &context);
     efm_team_run(run->team, unet_plan(run->weights->net)->conv_count, collect_conv, &context);
     collect_small(&context);

@@ -85,8 +85,12 @@ enum efm_status unet_weights_create(struct efm_net_weights *weights, struct efm_
     parts->small = efm_allocate_array(plan->small_count, sizeof(float));
     if (parts->convs == NULL || parts->products == NULL || parts->small == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for the weights of a network");
+    enum efm_status status =
+        unet_layout_create(&parts->layout, plan, parts->element, weights->options.training, error);
+    if (status != EFM_OK)
+        return status;
     size_t slots = weights->options.training ? weights->options.shards : UNET_LANES;
-    enum efm_status status = create_convs(weights, slots, error);
+    status = create_convs(weights, slots, error);
     return status == EFM_OK ? create_products(weights, slots, error) : status;
 }
 
@@ -101,6 +105,7 @@ void unet_weights_destroy(struct efm_net_weights *weights)
     for (size_t i = 0; i < plan->attention_count && parts->products != NULL; i++)
         for (int product = 0; product < UNET_PRODUCTS; product++)
             efm_matmul_destroy(parts->products[i][product]);
+    unet_layout_release(&parts->layout);
     efm_free(parts->convs);
     efm_free(parts->products);
     efm_free(parts->small);
@@ -115,6 +120,10 @@ size_t unet_weights_bytes(const struct efm_net_weights *weights)
     size_t sum = plan->small_count * sizeof(float);
     for (size_t i = 0; i < plan->conv_count; i++)
         sum += efm_conv_bytes(parts->convs[i]);
+    for (size_t i = 0; i < plan->attention_count; i++)
+        for (int product = 0; product < UNET_PRODUCTS; product++)
+            if (parts->products[i][product] != NULL)
+                sum += efm_matmul_bytes(parts->products[i][product]);
     return sum;
 }
 
