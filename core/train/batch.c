@@ -2,6 +2,7 @@
 /* batch.c - the batcher: which samples a step draws, which of them its points lie between, and its memory. */
 #include "core/train/batch.h"
 
+#include "core/train/pairing.h"
 #include "core/train/train_internal.h"
 
 enum { PIECE = 1 << 13 }; /* numbers in one piece of work for a team */
@@ -33,18 +34,28 @@ void efm_batcher_each(struct efm_batcher *batcher, uint64_t step, efm_batcher_bo
     efm_team_run(batcher->team, pieces, each_piece, &each);
 }
 
+static const float *charges_of(const struct efm_batcher *batcher, enum efm_plate_side side)
+{
+    size_t count;
+    return batcher->field != NULL ? efm_field_charges(batcher->field, side, &count) : batcher->pool[side];
+}
+
 /* Both plates are shuffled on their own, so charge i and charge i are a random pair; when the charges were used once,
  * each meets the next. */
 const float *efm_batcher_pair(const struct efm_batcher *batcher, enum efm_plate_side side, uint64_t step,
                               size_t i)
 {
-    size_t dimension = batcher->dimension, count;
+    size_t dimension = batcher->dimension;
     if (batcher->pairs[side] != NULL)
         return batcher->pairs[side] + i * dimension;
     uint64_t turn = step % batcher->refresh * batcher->options.size + i;
-    if (side == EFM_TARGET)
+    if (batcher->partner != NULL) {
+        turn %= batcher->charges[EFM_SOURCE];
+        turn = side == EFM_SOURCE ? turn : batcher->partner[turn];
+    } else if (side == EFM_TARGET) {
         turn += turn / batcher->charges[EFM_SOURCE];
-    return efm_field_charges(batcher->field, side, &count) + turn % batcher->charges[side] * dimension;
+    }
+    return charges_of(batcher, side) + turn % batcher->charges[side] * dimension;
 }
 
 static void make_point(struct efm_batcher *batcher, uint64_t step, size_t i)
@@ -64,19 +75,33 @@ static void make_point(struct efm_batcher *batcher, uint64_t step, size_t i)
     batcher->side[i] = point.side;
 }
 
-/* The charges of the step, unless the field holds them already; and the pairs, where they are drawn apart. */
+/* The charges of a round of steps, unless they are there already. */
+static void draw_round(struct efm_batcher *batcher, uint64_t round)
+{
+    if (batcher->drawn && batcher->round == round)
+        return;
+    for (int side = 0; side < 2; side++) {
+        float *to =
+            batcher->field != NULL ? efm_exact_field_charges(batcher->field, side) : batcher->pool[side];
+        efm_samples_draw(batcher->samples[side], round * batcher->charges[side], batcher->charges[side], to,
+                         batcher->team);
+    }
+    if (batcher->field != NULL)
+        efm_exact_field_update(batcher->field, batcher->team);
+    if (batcher->partner != NULL)
+        efm_pairing_match(charges_of(batcher, EFM_SOURCE), charges_of(batcher, EFM_TARGET),
+                          batcher->charges[EFM_SOURCE], batcher->dimension, batcher->partner,
+                          batcher->pairing, batcher->team);
+    batcher->round = round;
+    batcher->drawn = true;
+}
+
+/* The charges of the step, and the pairs where they are drawn apart. */
 static void draw(struct efm_batcher *batcher, uint64_t step)
 {
     size_t size = batcher->options.size;
-    uint64_t round = batcher->refresh > 0 ? step / batcher->refresh : 0;
-    if (batcher->field != NULL && (!batcher->drawn || batcher->round != round)) {
-        for (int side = 0; side < 2; side++)
-            efm_samples_draw(batcher->samples[side], round * batcher->charges[side], batcher->charges[side],
-                             efm_exact_field_charges(batcher->field, side), batcher->team);
-        efm_exact_field_update(batcher->field, batcher->team);
-        batcher->round = round;
-        batcher->drawn = true;
-    }
+    if (batcher->field != NULL || batcher->pool[0] != NULL)
+        draw_round(batcher, batcher->refresh > 0 ? step / batcher->refresh : 0);
     for (int side = 0; side < 2; side++)
         if (batcher->pairs[side] != NULL)
             efm_samples_draw(batcher->samples[side], step * size, size, batcher->pairs[side], batcher->team);
@@ -101,11 +126,25 @@ enum efm_status efm_batcher_make(struct efm_batcher *batcher, uint64_t step, str
 
 /* ---- creation ---- */
 
-static bool measure(struct efm_arena *plan, size_t size, size_t dimension, bool pairs)
+/* What a batcher keeps beside its field. */
+struct parts {
+    bool pairs;     /* drawn step by step */
+    size_t pool;    /* charges of a plate that no field holds */
+    size_t matched; /* pairs to be matched */
+};
+
+static bool measure(struct efm_arena *plan, size_t size, size_t dimension, const struct parts *parts)
 {
-    size_t values;
-    if (!efm_size_multiply(size, dimension, &values))
+    size_t values, pool;
+    if (!efm_size_multiply(size, dimension, &values) || !efm_size_multiply(parts->pool, dimension, &pool))
         return false;
+    if (parts->pool > 0 &&
+        (!efm_arena_measure(plan, pool, sizeof(float)) || !efm_arena_measure(plan, pool, sizeof(float))))
+        return false;
+    if (parts->matched > 0 && (!efm_arena_measure(plan, parts->matched, sizeof(uint32_t)) ||
+                               !efm_arena_measure(plan, efm_pairing_bytes(parts->matched), 1)))
+        return false;
+    bool pairs = parts->pairs;
     for (int i = 0; i < (pairs ? 4 : 2); i++)
         if (!efm_arena_measure(plan, values, sizeof(float)))
             return false;
@@ -115,11 +154,17 @@ static bool measure(struct efm_arena *plan, size_t size, size_t dimension, bool 
     return efm_arena_measure(plan, size, sizeof(enum efm_plate_side));
 }
 
-static void lay_out(struct efm_batcher *batcher, bool pairs)
+static void lay_out(struct efm_batcher *batcher, const struct parts *parts)
 {
     struct efm_arena *arena = &batcher->arena;
     size_t size = batcher->options.size, values = size * batcher->dimension;
-    for (int side = 0; side < 2 && pairs; side++)
+    for (int side = 0; side < 2 && parts->pool > 0; side++)
+        batcher->pool[side] = efm_arena_take(arena, parts->pool * batcher->dimension, sizeof(float));
+    if (parts->matched > 0) {
+        batcher->partner = efm_arena_take(arena, parts->matched, sizeof(uint32_t));
+        batcher->pairing = efm_arena_take(arena, efm_pairing_bytes(parts->matched), 1);
+    }
+    for (int side = 0; side < 2 && parts->pairs; side++)
         batcher->pairs[side] = efm_arena_take(arena, values, sizeof(float));
     batcher->x = efm_arena_take(arena, values, sizeof(float));
     batcher->target_x = efm_arena_take(arena, values, sizeof(float));
@@ -165,6 +210,16 @@ static enum efm_status check_samples(const struct efm_samples *source, const str
     return EFM_OK;
 }
 
+/* Steps that charges stay when nothing else is asked for: matched pairs are used once each, for finding them is work. */
+static size_t refresh_of(const struct efm_batch_options *options)
+{
+    if (options->refresh > 0)
+        return options->refresh;
+    if (options->pairing == EFM_PAIRING_MATCHED)
+        return options->charges / options->size;
+    return options->charges > 0 ? 1 : EFM_BATCH_REFRESH_ALL;
+}
+
 enum efm_status efm_batcher_create(struct efm_batcher **result, const struct efm_batch_options *options,
                                    const struct efm_samples *source, const struct efm_samples *target,
                                    struct efm_team *team, struct efm_error *error)
@@ -185,18 +240,22 @@ enum efm_status efm_batcher_create(struct efm_batcher **result, const struct efm
                                     .point_seed = efm_train_seed(options->seed, EFM_TRAIN_POINTS, 0),
                                     .normal_seed = efm_train_seed(options->seed, EFM_TRAIN_POINTS_NORMAL, 0)};
     bool field = !efm_training_target_is_velocity(options->target);
-    bool fixed = options->charges == 0 && efm_samples_is_fixed(source) && efm_samples_is_fixed(target);
+    bool matched = options->pairing == EFM_PAIRING_MATCHED;
+    bool fixed =
+        field && options->charges == 0 && efm_samples_is_fixed(source) && efm_samples_is_fixed(target);
     if (!fixed)
-        batcher->refresh = options->refresh > 0   ? options->refresh
-                           : options->charges > 0 ? 1
-                                                  : EFM_BATCH_REFRESH_ALL;
-    bool pairs = !field || fixed;
-    if (!measure(&batcher->arena, options->size, batcher->dimension, pairs))
+        batcher->refresh = refresh_of(options);
+    struct parts parts = {.pairs = fixed || (!field && !matched),
+                          .pool = matched && !field ? options->charges : 0,
+                          .matched = matched ? options->charges : 0};
+    if (matched)
+        batcher->charges[0] = batcher->charges[1] = options->charges;
+    if (!measure(&batcher->arena, options->size, batcher->dimension, &parts))
         status = efm_error_set(error, EFM_E_LIMIT, "a step of %zu points is too large", options->size);
     if (status == EFM_OK)
         status = efm_arena_create(&batcher->arena, error);
     if (status == EFM_OK) {
-        lay_out(batcher, pairs);
+        lay_out(batcher, &parts);
         status = field ? create_field(batcher, error) : EFM_OK;
     }
     if (status != EFM_OK) {

@@ -29,9 +29,15 @@
       "the velocity of the chain from the one charge that made the point")                                   \
     X(EFM_TRAIN_FLOW_MATCHING, "flow_matching", "the velocity (q - p) / L of a random pair, for comparison")
 
+#define EFM_PAIRING_MAP(X)                                                                                   \
+    X(EFM_PAIRING_RANDOM, "random", "points lie between charges that chance has paired")                     \
+    X(EFM_PAIRING_MATCHED, "matched",                                                                        \
+      "between charges paired one to one, so that the squared distances are least in all")
+
 #define EFM_TRAIN_ENUM(symbol, word, meaning) symbol,
 enum efm_sampler { EFM_SAMPLER_MAP(EFM_TRAIN_ENUM) };
 enum efm_training_target { EFM_TARGET_MAP(EFM_TRAIN_ENUM) };
+enum efm_pairing { EFM_PAIRING_MAP(EFM_TRAIN_ENUM) };
 #undef EFM_TRAIN_ENUM
 
 const char *efm_sampler_name(enum efm_sampler sampler);
@@ -39,8 +45,14 @@ EFM_MUST_CHECK enum efm_status efm_sampler_parse(const char *word, enum efm_samp
 const char *efm_training_target_name(enum efm_training_target target);
 EFM_MUST_CHECK enum efm_status efm_training_target_parse(const char *word, enum efm_training_target *target);
 
+const char *efm_pairing_name(enum efm_pairing pairing);
+EFM_MUST_CHECK enum efm_status efm_pairing_parse(const char *word, enum efm_pairing *pairing);
+
+enum { EFM_BATCH_MOST_MATCHED = 4096 }; /* charges: the work of pairing them grows with their cube */
+
 struct efm_batch_options {
     enum efm_sampler sampler;
+    enum efm_pairing pairing; /* matched: of the charges of a round, 1..EFM_BATCH_MOST_MATCHED of them */
     enum efm_training_target target;
     double length; /* L > 0 */
     double lowest; /* heights lie in [lowest, L - lowest] */

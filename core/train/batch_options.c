@@ -8,13 +8,15 @@
 static const char *const sampler_words[] = {
 #define TRAIN_WORD(symbol, word, meaning) word,
     EFM_SAMPLER_MAP(TRAIN_WORD)};
-static const char *const target_words[] = {EFM_TARGET_MAP(TRAIN_WORD)
+static const char *const target_words[] = {EFM_TARGET_MAP(TRAIN_WORD)};
+static const char *const pairing_words[] = {EFM_PAIRING_MAP(TRAIN_WORD)
 #undef TRAIN_WORD
 };
 
 enum {
     SAMPLERS = sizeof sampler_words / sizeof sampler_words[0],
     TARGETS = sizeof target_words / sizeof target_words[0],
+    PAIRINGS = sizeof pairing_words / sizeof pairing_words[0],
     MOST_POINTS = 65536,
     MOST_CHARGES = 1 << 24,
     MOST_REFRESH = 1000000,
@@ -58,6 +60,20 @@ enum efm_status efm_training_target_parse(const char *word, enum efm_training_ta
     return status;
 }
 
+const char *efm_pairing_name(enum efm_pairing pairing)
+{
+    return (size_t)pairing < PAIRINGS ? pairing_words[pairing] : "unknown";
+}
+
+enum efm_status efm_pairing_parse(const char *word, enum efm_pairing *pairing)
+{
+    size_t index;
+    enum efm_status status = find(pairing_words, PAIRINGS, word, &index);
+    if (status == EFM_OK)
+        *pairing = (enum efm_pairing)index;
+    return status;
+}
+
 enum efm_field_kind efm_training_target_kind(enum efm_training_target target)
 {
     switch (target) {
@@ -88,7 +104,7 @@ void efm_batch_options_default(struct efm_batch_options *options, const struct e
                                           .gamma = image ? 5 : 1e-7,
                                           .size = image ? 64 : 1024,
                                           .charges = image ? 1024 : 2048,
-                                          .refresh = 1};
+                                          .refresh = 0};
 }
 
 static enum efm_status check_numbers(const struct efm_batch_options *options, struct efm_error *error)
@@ -125,6 +141,15 @@ enum efm_status efm_batch_options_check(const struct efm_batch_options *options,
     enum efm_status status = check_numbers(options, error);
     if (status != EFM_OK)
         return status;
+    if ((size_t)options->pairing >= PAIRINGS)
+        return efm_error_set(error, EFM_E_ARGUMENT, "an option of the batch is out of range");
+    if (options->pairing == EFM_PAIRING_MATCHED &&
+        (options->charges == 0 || options->charges > EFM_BATCH_MOST_MATCHED))
+        return efm_error_set(error, EFM_E_ARGUMENT, "matched pairs need 1 to %d charges, not %zu",
+                             EFM_BATCH_MOST_MATCHED, options->charges);
+    if (options->pairing == EFM_PAIRING_MATCHED && options->target == EFM_TRAIN_CHAIN_SINGLE)
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "the target chain_single takes charges one by one, not in pairs");
     if (options->target == EFM_TRAIN_CHAIN_SINGLE && options->sampler != EFM_SAMPLER_MARGINAL)
         return efm_error_set(error, EFM_E_ARGUMENT,
                              "the target chain_single needs the sampler marginal, not %s: its mean is the "

@@ -29,15 +29,15 @@ static double geometric_height(const struct efm_batch_options *options, struct e
     return efm_train_height(options, random); /* a range that the law hardly knows */
 }
 
-EFM_CLONES static void interpolate(float *restrict x, const float *restrict p, const float *restrict q,
-                                   float t, size_t dimension)
+EFM_CLONES static void interpolate_pair(float *restrict x, const float *restrict p, const float *restrict q,
+                                        float t, size_t dimension)
 {
 #pragma omp simd
     for (size_t d = 0; d < dimension; d++)
         x[d] = t * q[d] + (1 - t) * p[d];
 }
 
-EFM_CLONES static double squared_length(const float *x, size_t dimension)
+EFM_CLONES static double squared_noise(const float *x, size_t dimension)
 {
     double sum = 0;
     for (size_t d = 0; d < dimension; d++) /* in one order on every machine: points do not depend on it */
@@ -45,8 +45,8 @@ EFM_CLONES static double squared_length(const float *x, size_t dimension)
     return sum;
 }
 
-EFM_CLONES static void add_scaled(float *restrict x, float scale, const float *restrict p, float t,
-                                  const float *restrict q, size_t dimension)
+EFM_CLONES static void add_pair_to_noise(float *restrict x, float scale, const float *restrict p, float t,
+                                         const float *restrict q, size_t dimension)
 {
 #pragma omp simd
     for (size_t d = 0; d < dimension; d++)
@@ -65,13 +65,13 @@ void efm_train_point_make(const struct efm_batch_options *options, size_t dimens
                                                                  : efm_train_height(options, point->random));
     float t = (float)((double)point->z / options->length);
     if (options->sampler != EFM_SAMPLER_TUBE) {
-        interpolate(point->x, point->p, point->q, t, dimension);
+        interpolate_pair(point->x, point->p, point->q, t, dimension);
         return;
     }
     double sigma = options->sigma > 0 ? options->sigma : options->length / 10;
     double size = fabs(options->length / 2 + sigma * efm_random_normal(point->random));
     efm_train_normals(point->normal_seed, point->index, point->x, dimension);
-    double norm = sqrt(squared_length(point->x, dimension));
+    double norm = sqrt(squared_noise(point->x, dimension));
     float scale = norm > 0 ? (float)(size / norm) : 0;
-    add_scaled(point->x, scale, point->p, t, point->q, dimension);
+    add_pair_to_noise(point->x, scale, point->p, t, point->q, dimension);
 }

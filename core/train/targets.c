@@ -54,15 +54,15 @@ double efm_chain_single_ratio(double squared_distance, double dz, double length,
     return (sum.q + behind.q) / (sum.dz_q + behind.dz_q);
 }
 
-EFM_CLONES static void subtract(float *restrict out, const float *restrict x, const float *restrict y,
-                                size_t dimension)
+EFM_CLONES static void offset_of(float *restrict out, const float *restrict x, const float *restrict y,
+                                 size_t dimension)
 {
 #pragma omp simd
     for (size_t d = 0; d < dimension; d++)
         out[d] = x[d] - y[d];
 }
 
-EFM_CLONES static double squared_length(const float *x, size_t dimension)
+EFM_CLONES static double squared_offset(const float *x, size_t dimension)
 {
     /* Sixteen sums in a fixed order, the same for every instruction set. */
     double sums[16] = {0}, sum = 0;
@@ -79,7 +79,7 @@ EFM_CLONES static double squared_length(const float *x, size_t dimension)
     return sum;
 }
 
-EFM_CLONES static void scale(float *x, double factor, size_t dimension)
+EFM_CLONES static void scale_target(float *x, double factor, size_t dimension)
 {
 #pragma omp simd
     for (size_t d = 0; d < dimension; d++)
@@ -101,8 +101,8 @@ static void chain_single(struct efm_batcher *batcher, uint64_t step, size_t i)
     double length = batcher->options.length, far = EFM_TRAIN_FAR * length;
     float *v = batcher->target_x + i * dimension;
     enum efm_plate_side side = batcher->side[i];
-    subtract(v, batcher->x + i * dimension, efm_batcher_pair(batcher, side, step, i), dimension);
-    double s2 = squared_length(v, dimension), dz = batcher->height[i] - (side == EFM_TARGET ? length : 0);
+    offset_of(v, batcher->x + i * dimension, efm_batcher_pair(batcher, side, step, i), dimension);
+    double s2 = squared_offset(v, dimension), dz = batcher->height[i] - (side == EFM_TARGET ? length : 0);
     batcher->weight[i] = 1;
     batcher->target_z[i] = 1;
     double ratio = efm_chain_single_ratio(s2, dz, length, dimension);
@@ -111,7 +111,7 @@ static void chain_single(struct efm_batcher *batcher, uint64_t step, size_t i)
         leave_out(batcher, i);
         return;
     }
-    scale(v, ratio, dimension);
+    scale_target(v, ratio, dimension);
 }
 
 static void flow_matching(struct efm_batcher *batcher, uint64_t step, size_t i)
@@ -120,9 +120,9 @@ static void flow_matching(struct efm_batcher *batcher, uint64_t step, size_t i)
     float *v = batcher->target_x + i * dimension;
     batcher->weight[i] = 1;
     batcher->target_z[i] = 1;
-    subtract(v, efm_batcher_pair(batcher, EFM_TARGET, step, i),
-             efm_batcher_pair(batcher, EFM_SOURCE, step, i), dimension);
-    scale(v, 1 / batcher->options.length, dimension);
+    offset_of(v, efm_batcher_pair(batcher, EFM_TARGET, step, i),
+              efm_batcher_pair(batcher, EFM_SOURCE, step, i), dimension);
+    scale_target(v, 1 / batcher->options.length, dimension);
 }
 
 /* The field has left unit directions; per_plate keeps its length, a superposition is scaled to sqrt(D + 1). */
@@ -137,7 +137,7 @@ static void field_at(struct efm_batcher *batcher, uint64_t step, size_t i)
         leave_out(batcher, i);
         return;
     }
-    scale(batcher->target_x + i * dimension, size, dimension);
+    scale_target(batcher->target_x + i * dimension, size, dimension);
     batcher->target_z[i] = (float)(size * batcher->up[i]);
 }
 

@@ -75,7 +75,10 @@ struct efm_batcher {
     struct efm_field *field;
     struct efm_field_workspace *workspace;
     struct efm_arena arena;
-    float *pairs[2]; /* [size, D]; NULL where points lie between charges of the field */
+    float *pairs[2];   /* [size, D]; NULL where points lie between charges of a round */
+    float *pool[2];    /* [charges, D] of a round that no field holds */
+    uint32_t *partner; /* [charges] matched pairs: the target's charge for each of the source */
+    void *pairing;     /* working space */
     float *x, *target_x, *z, *target_z, *weight;
     enum efm_plate_side *side;      /* [size] */
     double *height, *up, *log_norm; /* [size] */

@@ -101,6 +101,7 @@ static void append_batch(struct efm_buffer *out, const struct efm_batch_options 
 {
     append_word(out, "batch.sampler", efm_sampler_name(batch->sampler));
     append_word(out, "batch.target", efm_training_target_name(batch->target));
+    append_word(out, "batch.pairing", efm_pairing_name(batch->pairing));
     append_number(out, "batch.length", batch->length);
     append_number(out, "batch.lowest", batch->lowest);
     append_size(out, "batch.size", batch->size);

@@ -6,7 +6,7 @@
  * MNIST holds train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz; all but the last 1,000 of a digit are trained on.
  * FOLDER gets sources.u8, real.u8 and for each look result-STEP-SOLVERNFE.u8, images of 32 x 32 x 3 bytes: 512 threes and
  * 1,000 twos that were held back. A JSON line a look goes to standard output; seconds are those of training alone.
- * Keys: target sampler charges refresh batch steps rate warmup schedule ema clip L lowest gamma nf mult blocks precision seed
+ * Keys: target sampler pairing charges refresh batch steps rate warmup schedule ema clip L lowest gamma nf mult blocks precision seed
  * threads looks (how many, evenly) solvers (of the last look: "5,10,20,50,rk45") model (a file for the last one). */
 #include "core/base/memory.h"
 #include "core/data/subset.h"
@@ -211,6 +211,8 @@ static void set(struct trial *trial, const char *key, const char *value)
         status = efm_training_target_parse(value, &spec->batch.target);
     else if (strcmp(key, "sampler") == 0)
         status = efm_sampler_parse(value, &spec->batch.sampler);
+    else if (strcmp(key, "pairing") == 0)
+        status = efm_pairing_parse(value, &spec->batch.pairing);
     else if (strcmp(key, "schedule") == 0)
         status = efm_schedule_parse(value, &spec->optimiser.schedule);
     else if (strcmp(key, "precision") == 0)
