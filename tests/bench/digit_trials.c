@@ -147,7 +147,7 @@ static double follow(struct trial *trial, const struct efm_model *model, const c
     options.variable = EFM_VARIABLE_Z;
     options.tolerance = 1e-4;
     if (options.solver == EFM_SOLVER_EULER)
-        options.steps = (uint32_t)atoi(solver);
+        options.steps = (uint32_t)strtoul(solver, NULL, 10);
     must(efm_flow_create(&flow, field, AT_ONCE, trial->team, &error), &error);
     *landed = 0;
     for (size_t first = 0; first < SOURCES; first += AT_ONCE) {

@@ -46,6 +46,17 @@ static float *normals(size_t count, uint64_t stream, float scale)
     return values;
 }
 
+static size_t number(const char *text)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    if (*end != '\0' || value == 0 || value > 4096) {
+        fprintf(stderr, "net_speed: %s is no number from 1 to 4096\n", text);
+        exit(2);
+    }
+    return value;
+}
+
 struct world {
     struct efm_net *net;
     struct efm_net_weights *weights;
@@ -61,15 +72,15 @@ static void open_world(struct world *world, char **arguments, bool training)
     struct efm_error error = {0};
     struct efm_net_config config = {.arch = EFM_NET_UNET,
                                     .shape = efm_shape_image(32, 32, 3),
-                                    .nf = (uint32_t)atoi(arguments[0]),
-                                    .blocks = (uint32_t)atoi(arguments[2]),
+                                    .nf = (uint32_t)number(arguments[0]),
+                                    .blocks = (uint32_t)number(arguments[2]),
                                     .attention = {16},
                                     .attention_count = 1};
     for (const char *text = arguments[1]; *text != '\0' && config.levels < EFM_NET_MAX_LEVELS; text++)
         if (*text != ',')
             config.ch_mult[config.levels++] = (uint32_t)(*text - '0');
-    world->batch = (size_t)atoi(arguments[3]);
-    size_t threads = (size_t)atoi(arguments[5]), dimension = config.shape.dimension;
+    world->batch = number(arguments[3]);
+    size_t threads = number(arguments[5]), dimension = config.shape.dimension;
     struct efm_net_weights_options options = {.training = training};
     must(efm_precision_parse(arguments[4], &options.precision), &error);
     options.shards = threads;

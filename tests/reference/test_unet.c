@@ -121,7 +121,7 @@ static void open_world(struct world *world, enum efm_precision precision, bool t
     world->gradient = malloc(efm_net_size(world->net) * sizeof(float));
     assert_true(world->parameters != NULL && world->gradient != NULL);
     struct fixture fixture;
-    open_fixture(&fixture, "unet_forward_backward");
+    open_fixture(&fixture, "unet_weights");
     take_parameters(&fixture, world->net, "weights.", world->parameters);
     close_fixture(&fixture);
     efm_net_weights_set(world->weights, world->parameters, world->team);
