@@ -111,6 +111,8 @@ static bool make_primitive(struct efm_conv *conv, struct conv_geometry *g, const
         dnn_desc_view order = dnnl_primitive_desc_query_md(desc, what, 0);
         conv->ordered[pass] = dnn_made(dnn, dnn_desc_copy(&conv->orders[pass], order), "order of weights");
     }
+    if (pass == DNN_FORWARD)
+        g->reference = dnn_is_reference(desc);
     return conv->ordered[pass] && dnn_primitive(dnn, &g->passes[pass], desc, dnn_pass_name(pass));
 }
 
@@ -154,7 +156,8 @@ static bool make_wholes(struct efm_conv *conv)
     return good;
 }
 
-/* The primitives of all bands. CONV_DIFFERENT: the library has none that takes the weights as they lie. */
+/* The primitives of all bands. CONV_DIFFERENT: the library has none that takes the weights as they lie, or its plain loops
+ * alone, which take longer for a band than its others for the whole image. */
 static bool make_bands(struct efm_conv *conv)
 {
     struct efm_error *failure = &conv->dnn.failure;
@@ -170,6 +173,8 @@ static bool make_bands(struct efm_conv *conv)
                 if (failure->status != EFM_E_UNSUPPORTED)
                     return false;
                 efm_error_clear(failure);
+                g->bytes = CONV_DIFFERENT;
+            } else if (g->reference && !conv->geometries[0].reference) {
                 g->bytes = CONV_DIFFERENT;
             }
         }

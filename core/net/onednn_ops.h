@@ -66,8 +66,8 @@ void efm_conv_forward(const struct efm_conv *conv, size_t slot, const void *sour
 size_t efm_conv_bands(const struct efm_conv *conv, size_t bands);
 
 /* Rows [band * out_height / bands, (band + 1) * out_height / bands) of one image: the same bytes as forward gives. That is
- * tried when the convolution is created; for numbers of bands where the library would give others, and for those that
- * were not announced, band 0 does the whole image and the rest do nothing. */
+ * tried when the convolution is created; for numbers of bands where the library would give others or is slow, and for
+ * those that were not announced, band 0 does the whole image and the rest do nothing. */
 void efm_conv_forward_band(const struct efm_conv *conv, size_t slot, const void *source, void *out,
                            size_t band, size_t bands);
 

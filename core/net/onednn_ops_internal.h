@@ -109,6 +109,8 @@ void dnn_close(struct dnn *dnn, size_t memories);
 /* The primitive of a description; notes how much scratch it wants. */
 bool dnn_primitive(struct dnn *dnn, dnnl_primitive_t *primitive, dnnl_primitive_desc_t desc,
                    const char *what);
+/* Is what was found the library's reference implementation, plain loops that are slow? */
+bool dnn_is_reference(const_dnnl_primitive_desc_t desc);
 bool dnn_memory(struct dnn *dnn, dnnl_memory_t *memory, dnn_desc_view desc, void *data);
 
 /* Places for slots, none of them open. */
@@ -129,6 +131,7 @@ struct conv_geometry {
     size_t images, rows, out_rows;
     size_t above, below; /* rows of padding */
     dnnl_primitive_t passes[DNN_PASSES];
+    bool reference;  /* forward: the library has plain loops alone */
     size_t memories; /* its first, source, in those of a slot; then out */
     enum { CONV_UNTRIED, CONV_SAME, CONV_DIFFERENT } bytes; /* of a band: as the whole image's? */
 };

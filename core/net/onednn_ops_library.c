@@ -171,6 +171,13 @@ bool dnn_primitive(struct dnn *dnn, dnnl_primitive_t *primitive, dnnl_primitive_
     return dnn_made(dnn, dnnl_primitive_create(primitive, desc), what);
 }
 
+bool dnn_is_reference(const_dnnl_primitive_desc_t desc)
+{
+    const char *name = NULL;
+    return dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
+           name != NULL && strncmp(name, "ref", 3) == 0;
+}
+
 bool dnn_memory(struct dnn *dnn, dnnl_memory_t *memory, dnn_desc_view desc, void *data)
 {
     return dnn_made(dnn, dnnl_memory_create(memory, desc, dnn->engine, data), "tensor");

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- memory that may fail ---- */
 
@@ -308,6 +309,46 @@ static void bands_share_the_work(void **state)
     }
     efm_conv_destroy(conv);
     numbers_free(&n);
+}
+
+/* Of the best of some runs of one band, or of the whole image. */
+static double seconds_of(const struct efm_conv *conv, const struct numbers_of *n, size_t band, size_t bands)
+{
+    double best = INFINITY;
+    for (int i = 0; i < 5; i++) {
+        struct timespec start, end;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
+        efm_conv_forward_band(conv, 0, n->packed_x, n->y, band, bands);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+        best = fmin(best, (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec));
+    }
+    return best;
+}
+
+/* The library has plain loops for shapes that nothing else takes, a hundred times slower: no band may get them. */
+static void no_band_takes_longer_than_the_image(void **state)
+{
+    (void)state;
+    for (enum efm_precision p = EFM_PRECISION_F32; p <= EFM_PRECISION_BF16 && supported(p); p++)
+        for (uint32_t kernel = 1; kernel <= 3; kernel += 2) {
+            struct efm_conv_options o = {.height = 16,
+                                         .width = 16,
+                                         .in_channels = 256,
+                                         .out_channels = 256,
+                                         .kernel = kernel,
+                                         .stride = 1,
+                                         .precision = p,
+                                         .slots = 1,
+                                         .bands = 8};
+            struct numbers_of n = numbers_of(&o, 3);
+            struct efm_conv *conv = conv_new(&o, n.w);
+            double whole = seconds_of(conv, &n, 0, 1);
+            for (size_t bands = 2; bands <= 8; bands++)
+                for (size_t band = 0; band < bands; band++)
+                    assert_true(seconds_of(conv, &n, band, bands) < 10 * whole);
+            efm_conv_destroy(conv);
+            numbers_free(&n);
+        }
 }
 
 static void an_image_has_the_same_bytes_anywhere_in_a_batch(void **state)
@@ -645,6 +686,7 @@ int main(void)
         cmocka_unit_test(twins_pad_as_published),
         cmocka_unit_test(bands_give_the_bytes_of_the_image),
         cmocka_unit_test(bands_share_the_work),
+        cmocka_unit_test(no_band_takes_longer_than_the_image),
         cmocka_unit_test(an_image_has_the_same_bytes_anywhere_in_a_batch),
         cmocka_unit_test(two_threads_give_the_bytes_of_one),
         cmocka_unit_test(collecting_sums_the_slots),

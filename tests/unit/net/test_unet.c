@@ -294,27 +294,36 @@ struct companion {
     const struct unet_world *world;
     const struct unet_samples *samples;
     const struct outputs *expected;
+    pthread_barrier_t *together;
     size_t threads, first, count;
     bool same;
     pthread_t thread;
 };
 
-/* Makes a run, uses it and lets it go, three times; nothing here may assert, for cmocka knows one thread only. */
+static bool is_as_expected(const struct companion *c, const struct outputs *out)
+{
+    size_t d = c->samples->dimension;
+    return memcmp(out->fx, c->expected->fx + c->first * d, c->count * d * sizeof(float)) == 0 &&
+           memcmp(out->fz, c->expected->fz + c->first, c->count * sizeof(float)) == 0;
+}
+
+/* Makes a run, uses it while the other uses its own, and lets it go, three times; nothing here may assert, for cmocka
+ * knows one thread only. */
 static void *keep_running(void *argument)
 {
     struct companion *c = argument;
-    size_t d = c->samples->dimension;
-    struct outputs out = {malloc(c->count * d * sizeof(float)), malloc(c->count * sizeof(float))};
+    struct outputs out = {malloc(c->count * c->samples->dimension * sizeof(float)),
+                          malloc(c->count * sizeof(float))};
     struct efm_team *team = NULL;
     c->same = efm_team_create(&team, c->threads, NULL) == EFM_OK;
-    for (int round = 0; round < 3 && c->same; round++) {
+    for (int round = 0; round < 3; round++) { /* also after a failure, for the other waits */
         struct efm_net_run *run = NULL;
-        c->same = efm_net_run_create(&run, c->world->weights, c->count, team, NULL) == EFM_OK;
-        if (c->same)
+        c->same = c->same && efm_net_run_create(&run, c->world->weights, c->count, team, NULL) == EFM_OK;
+        pthread_barrier_wait(c->together);
+        for (int again = 0; again < 10 && c->same; again++) {
             forward(run, c->samples, c->first, c->count, &out);
-        c->same =
-            c->same && memcmp(out.fx, c->expected->fx + c->first * d, c->count * d * sizeof(float)) == 0;
-        c->same = c->same && memcmp(out.fz, c->expected->fz + c->first, c->count * sizeof(float)) == 0;
+            c->same = is_as_expected(c, &out);
+        }
         efm_net_run_destroy(run);
     }
     efm_team_destroy(team);
@@ -331,12 +340,18 @@ static void two_runs_share_weights_at_once(void **state)
     struct efm_net_run *run = unet_run_new(&world, 5, NULL);
     forward(run, &s, 0, 5, &expected);
     efm_net_run_destroy(run);
-    struct companion companions[] = {{&world, &s, &expected, 2, 0, 3, false, 0},
-                                     {&world, &s, &expected, 3, 1, 4, false, 0}};
-    for (size_t i = 0; i < 2; i++)
+    pthread_barrier_t together;
+    assert_int_equal(pthread_barrier_init(&together, NULL, 2), 0);
+    struct companion companions[] = {
+        {.world = &world, .samples = &s, .expected = &expected, .threads = 2, .first = 0, .count = 3},
+        {.world = &world, .samples = &s, .expected = &expected, .threads = 3, .first = 1, .count = 4}};
+    for (size_t i = 0; i < 2; i++) {
+        companions[i].together = &together;
         assert_int_equal(pthread_create(&companions[i].thread, NULL, keep_running, &companions[i]), 0);
+    }
     for (size_t i = 0; i < 2; i++)
         pthread_join(companions[i].thread, NULL);
+    pthread_barrier_destroy(&together);
     assert_true(companions[0].same && companions[1].same);
     outputs_free(&expected);
     unet_samples_free(&s);
