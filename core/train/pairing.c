@@ -12,20 +12,23 @@
 enum { ROWS = 64 }; /* of a piece of the cost matrix */
 
 static const uint32_t NONE = UINT32_MAX;
+/* Distances of columns that no row has looked at, and of those that are done. */
+static const float FAR = 1e37f, DONE = 1e38f;
 
 struct space {
     float *row, *column; /* duals [count] */
     float *distance;     /* [count] of a column from the row that is being placed */
     uint32_t *from;      /* [count] the row from which that distance comes */
     uint32_t *owner;     /* [count] row of a column */
-    uint32_t *list;      /* [count] columns: done, then to be looked at */
+    uint32_t *list;      /* [count] columns that are done */
+    float *key;          /* [count] the distance, or DONE */
     float *cost;         /* [count, count] */
 };
 
 size_t efm_pairing_bytes(size_t count)
 {
     size_t square, bytes;
-    if (!efm_size_multiply(count, count, &square) || !efm_size_add(square, 6 * count, &square) ||
+    if (!efm_size_multiply(count, count, &square) || !efm_size_add(square, 7 * count, &square) ||
         !efm_size_multiply(square, sizeof(float), &bytes))
         return SIZE_MAX;
     return bytes;
@@ -40,7 +43,8 @@ static struct space lay_out(void *memory, size_t count)
                           .from = (uint32_t *)(numbers + 3 * count),
                           .owner = (uint32_t *)(numbers + 4 * count),
                           .list = (uint32_t *)(numbers + 5 * count),
-                          .cost = numbers + 6 * count};
+                          .key = numbers + 6 * count,
+                          .cost = numbers + 7 * count};
 }
 
 /* Each column's dual becomes its least cost, each row's its least reduced cost; what fits at once is paired. */
@@ -69,27 +73,26 @@ static void begin(const float *cost, size_t count, uint32_t *partner, struct spa
     }
 }
 
-/* Reduced costs of row i, seen `reach` away, shorten the distances of the columns that are not done. Returns the place
- * in the list of the nearest of them. */
-static size_t look_from(const float *cost, size_t count, size_t i, float reach, size_t done,
-                        struct space *space)
+/* Reduced costs of row i, seen `reach` away, shorten the distances of the columns that are not done; returns the least
+ * of these. A column that is done keeps its distance and has an infinite key. */
+EFM_CLONES static float shorten_distances(const float *restrict own, size_t count, uint32_t i, float shift,
+                                          const struct space *space)
 {
-    const float *own = cost + i * count;
-    size_t best = done;
-    float least = INFINITY, shift = reach - space->row[i];
-    for (size_t k = done; k < count; k++) {
-        uint32_t j = space->list[k];
-        float through = own[j] - space->column[j] + shift;
-        if (through < space->distance[j]) {
-            space->distance[j] = through;
-            space->from[j] = (uint32_t)i;
-        }
-        if (space->distance[j] < least) {
-            least = space->distance[j];
-            best = k;
-        }
+    float *restrict distance = space->distance, *restrict key = space->key;
+    const float *restrict column = space->column;
+    uint32_t *restrict from = space->from;
+    float least = INFINITY;
+#pragma omp simd reduction(min : least)
+    for (size_t j = 0; j < count; j++) {
+        float through = own[j] - column[j] + shift, old = key[j];
+        bool shorter = through < old && old < DONE;
+        float now = shorter ? through : old;
+        from[j] = shorter ? i : from[j];
+        distance[j] = shorter ? through : distance[j];
+        key[j] = now;
+        least = now < least ? now : least;
     }
-    return best;
+    return least;
 }
 
 /* Finds the shortest path from row `start` to a column without an owner and moves everybody along it. */
@@ -98,16 +101,16 @@ static void place_row(const float *cost, size_t count, size_t start, uint32_t *p
     size_t done = 0, i = start;
     float reach = 0;
     uint32_t end = NONE;
-    for (size_t j = 0; j < count; j++) {
-        space->distance[j] = INFINITY;
-        space->list[j] = (uint32_t)j;
-    }
+    for (size_t j = 0; j < count; j++)
+        space->distance[j] = space->key[j] = FAR;
     while (end == NONE) {
-        size_t best = look_from(cost, count, i, reach, done, space);
-        uint32_t j = space->list[best];
-        space->list[best] = space->list[done];
+        float shift = reach - space->row[i];
+        reach = shorten_distances(cost + i * count, count, (uint32_t)i, shift, space);
+        uint32_t j = 0;
+        while (space->key[j] != reach)
+            j++;
+        space->key[j] = DONE;
         space->list[done++] = j;
-        reach = space->distance[j];
         if (space->owner[j] == NONE)
             end = j;
         else
