@@ -12,16 +12,8 @@ struct efm_buffer efm_buffer_limited(size_t limit)
     return (struct efm_buffer){.limit = limit};
 }
 
-static enum efm_status reserve(struct efm_buffer *buffer, size_t size)
+static enum efm_status move(struct efm_buffer *buffer, size_t capacity)
 {
-    size_t needed;
-    if (!efm_size_add(buffer->size, size, &needed) || needed > buffer->limit)
-        return EFM_E_LIMIT;
-    if (needed <= buffer->capacity)
-        return EFM_OK;
-    size_t capacity = buffer->capacity < 4096 ? 4096 : buffer->capacity;
-    while (capacity < needed)
-        capacity = capacity > buffer->limit / 2 ? buffer->limit : capacity * 2;
     uint8_t *grown = efm_allocate(capacity);
     if (grown == NULL)
         return EFM_E_MEMORY;
@@ -33,11 +25,34 @@ static enum efm_status reserve(struct efm_buffer *buffer, size_t size)
     return EFM_OK;
 }
 
+/* Room for `size` bytes more, and for what comes after them unless they are `exact`. */
+static enum efm_status grow(struct efm_buffer *buffer, size_t size, bool exact)
+{
+    size_t needed;
+    if (!efm_size_add(buffer->size, size, &needed) || needed > buffer->limit)
+        return EFM_E_LIMIT;
+    if (needed <= buffer->capacity)
+        return EFM_OK;
+    if (exact)
+        return move(buffer, needed);
+    size_t capacity = buffer->capacity < 4096 ? 4096 : buffer->capacity;
+    while (capacity < needed)
+        capacity = capacity > buffer->limit / 2 ? buffer->limit : capacity * 2;
+    return move(buffer, capacity);
+}
+
+enum efm_status efm_buffer_reserve(struct efm_buffer *buffer, size_t size)
+{
+    if (buffer->status == EFM_OK)
+        buffer->status = grow(buffer, size, true);
+    return buffer->status;
+}
+
 enum efm_status efm_buffer_append(struct efm_buffer *buffer, const void *data, size_t size)
 {
     if (buffer->status != EFM_OK || size == 0)
         return buffer->status;
-    buffer->status = reserve(buffer, size);
+    buffer->status = grow(buffer, size, false);
     if (buffer->status != EFM_OK)
         return buffer->status;
     memcpy(buffer->data + buffer->size, data, size);
@@ -60,7 +75,7 @@ enum efm_status efm_buffer_format(struct efm_buffer *buffer, const char *format,
     va_end(arguments);
     if (length < 0)
         return buffer->status = EFM_E_INTERNAL;
-    buffer->status = reserve(buffer, (size_t)length + 1);
+    buffer->status = grow(buffer, (size_t)length + 1, false);
     if (buffer->status != EFM_OK)
         return buffer->status;
     va_start(arguments, format);

@@ -18,7 +18,7 @@ struct efm_buffer {
     size_t size;
     size_t capacity;
     size_t limit;           /* an append past this fails with EFM_E_LIMIT */
-    enum efm_status status; /* the first failed append; later appends do nothing and return it */
+    enum efm_status status; /* the first failure; later appends do nothing and return it */
 };
 
 /* An empty buffer that never grows past `limit` bytes. */
@@ -28,6 +28,10 @@ struct efm_buffer efm_buffer_limited(size_t limit);
 enum efm_status efm_buffer_append(struct efm_buffer *buffer, const void *data, size_t size);
 enum efm_status efm_buffer_append_string(struct efm_buffer *buffer, const char *text);
 enum efm_status efm_buffer_format(struct efm_buffer *buffer, const char *format, ...) EFM_PRINTF(2, 3);
+
+/* Room for `size` bytes more in one piece and no larger: what is big and known beforehand is not moved as it grows. Fails
+ * as an append of so many bytes does. */
+enum efm_status efm_buffer_reserve(struct efm_buffer *buffer, size_t size);
 
 /* Frees the bytes and keeps the limit. */
 void efm_buffer_release(struct efm_buffer *buffer);

@@ -141,6 +141,11 @@ enum efm_status efm_safetensors_write(struct efm_buffer *out, const struct efm_t
 {
     enum efm_status status =
         efm_safetensors_write_header(out, tensors, tensor_count, metadata, metadata_count, error);
+    size_t size = 0; /* the header was written, so the sum is no larger than memory */
+    for (size_t i = 0; i < tensor_count && status == EFM_OK; i++)
+        size += tensors[i].size;
+    if (status == EFM_OK && efm_buffer_reserve(out, size) != EFM_OK)
+        status = efm_error_set(error, out->status, "no room for %zu bytes of tensors", size);
     for (size_t i = 0; i < tensor_count && status == EFM_OK; i++) {
         status = efm_buffer_append(out, tensors[i].data, tensors[i].size);
         if (status != EFM_OK)

@@ -107,6 +107,55 @@ static void no_memory_is_sticky_and_loses_nothing(void **state)
     efm_buffer_release(&buffer);
 }
 
+/* What was reserved is neither more nor moved: appends take no memory. */
+static void a_reserve_takes_what_is_asked_for_once(void **state)
+{
+    (void)state;
+    enum { COUNT = 100000 };
+    struct efm_buffer buffer = efm_buffer_limited(2 * COUNT);
+    assert_int_equal(efm_buffer_append_string(&buffer, "head"), EFM_OK);
+    assert_int_equal(efm_buffer_reserve(&buffer, COUNT), EFM_OK);
+    assert_int_equal(buffer.capacity, COUNT + 4);
+    assert_int_equal(buffer.size, 4);
+    assert_memory_equal(buffer.data, "head", 4);
+    const uint8_t *place = buffer.data;
+    chaos_arm(0);
+    for (size_t i = 0; i < COUNT; i++)
+        efm_buffer_append(&buffer, "x", 1);
+    assert_int_equal(efm_buffer_reserve(&buffer, 0), EFM_OK);
+    chaos_disarm();
+    assert_int_equal(buffer.status, EFM_OK);
+    assert_ptr_equal(buffer.data, place);
+    assert_int_equal(efm_buffer_append(&buffer, "y", 1), EFM_OK); /* and grows as ever */
+    assert_int_equal(buffer.size, COUNT + 5);
+    assert_int_equal(buffer.data[COUNT + 4], 'y');
+    assert_int_equal(efm_buffer_reserve(&buffer, 1), EFM_OK); /* there already */
+    efm_buffer_release(&buffer);
+}
+
+static void a_reserve_fails_as_an_append_does(void **state)
+{
+    (void)state;
+    struct efm_buffer buffer = efm_buffer_limited(10);
+    assert_int_equal(efm_buffer_append(&buffer, "abc", 3), EFM_OK);
+    assert_int_equal(efm_buffer_reserve(&buffer, 7), EFM_OK);
+    assert_int_equal(efm_buffer_reserve(&buffer, 8), EFM_E_LIMIT);
+    assert_int_equal(efm_buffer_append(&buffer, "d", 1), EFM_E_LIMIT); /* though it would fit */
+    assert_int_equal(buffer.size, 3);
+    efm_buffer_release(&buffer);
+    buffer.limit = SIZE_MAX;
+    assert_int_equal(efm_buffer_append(&buffer, "abc", 3), EFM_OK);
+    assert_int_equal(efm_buffer_reserve(&buffer, SIZE_MAX - 2), EFM_E_LIMIT); /* does not wrap around */
+    efm_buffer_release(&buffer);
+    assert_int_equal(efm_buffer_append(&buffer, "abc", 3), EFM_OK);
+    chaos_arm(0);
+    assert_int_equal(efm_buffer_reserve(&buffer, 10000), EFM_E_MEMORY);
+    chaos_disarm();
+    assert_int_equal(efm_buffer_reserve(&buffer, 1), EFM_E_MEMORY);
+    assert_memory_equal(buffer.data, "abc", 3);
+    efm_buffer_release(&buffer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +167,8 @@ int main(void)
         cmocka_unit_test(format_obeys_the_limit),
         cmocka_unit_test(release_keeps_the_limit),
         cmocka_unit_test(no_memory_is_sticky_and_loses_nothing),
+        cmocka_unit_test(a_reserve_takes_what_is_asked_for_once),
+        cmocka_unit_test(a_reserve_fails_as_an_append_does),
     };
     return cmocka_run_group_tests_name("base/buffer", tests, NULL, NULL);
 }

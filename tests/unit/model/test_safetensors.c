@@ -287,6 +287,7 @@ static void writes_what_it_reads(void **state)
         {"\xe2\x82\xac", EFM_TENSOR_I64, 0, {0}, 1, zeros, 8},
     };
     const struct efm_metadata_entry metadata[] = {{"b", "2"}, {"a", "\t\"x\""}, {"", ""}};
+    static const uint8_t block[100000];
     struct efm_buffer out = efm_buffer_limited(4096), again = efm_buffer_limited(4096);
     struct efm_safetensors *file;
     struct efm_error error = {0};
@@ -309,6 +310,14 @@ static void writes_what_it_reads(void **state)
         assert_string_equal(efm_safetensors_metadata(file, metadata[i].key), metadata[i].value);
     }
     efm_safetensors_close(file);
+    efm_buffer_release(&again);
+
+    /* the room of what is large is taken once, and fits */
+    const struct efm_tensor_entry large = {"large",      EFM_TENSOR_U8, 1,           {sizeof block},
+                                           sizeof block, block,         sizeof block};
+    again = efm_buffer_limited(SIZE_MAX);
+    assert_int_equal(efm_safetensors_write(&again, &large, 1, NULL, 0, &error), EFM_OK);
+    assert_int_equal(again.capacity, again.size);
     efm_buffer_release(&again);
 
     for (size_t limit = 0; limit < out.size; limit += 13) {
