@@ -41,7 +41,7 @@ static const float *charges_of(const struct efm_batcher *batcher, enum efm_plate
 }
 
 /* Both plates are shuffled on their own, so charge i and charge i are a random pair; when the charges were used once,
- * each meets the next. */
+ * each meets the next. Matched pairs stay what they are. */
 const float *efm_batcher_pair(const struct efm_batcher *batcher, enum efm_plate_side side, uint64_t step,
                               size_t i)
 {
@@ -210,7 +210,7 @@ static enum efm_status check_samples(const struct efm_samples *source, const str
     return EFM_OK;
 }
 
-/* Steps that charges stay when nothing else is asked for: matched pairs are used once each, for finding them is work. */
+/* Matched pairs stay until each was used once: to find them is work. */
 static size_t refresh_of(const struct efm_batch_options *options)
 {
     if (options->refresh > 0)

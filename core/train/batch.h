@@ -48,21 +48,28 @@ EFM_MUST_CHECK enum efm_status efm_training_target_parse(const char *word, enum 
 const char *efm_pairing_name(enum efm_pairing pairing);
 EFM_MUST_CHECK enum efm_status efm_pairing_parse(const char *word, enum efm_pairing *pairing);
 
-enum { EFM_BATCH_MOST_MATCHED = 4096 }; /* charges: the work of pairing them grows with their cube */
+enum {
+    EFM_BATCH_MOST_POINTS = 65536,
+    EFM_BATCH_MOST_CHARGES = 1 << 24,
+    EFM_BATCH_MOST_MATCHED = 4096, /* charges: the work of pairing them grows with their cube */
+    EFM_BATCH_MOST_REFRESH = 1000000,
+};
 
 struct efm_batch_options {
     enum efm_sampler sampler;
-    enum efm_pairing pairing; /* matched: of the charges of a round, 1..EFM_BATCH_MOST_MATCHED of them */
+    enum efm_pairing
+        pairing; /* matched: all charges of a round, EFM_BATCH_MOST_MATCHED at most; not chain_single */
     enum efm_training_target target;
     double length; /* L > 0 */
     double lowest; /* heights lie in [lowest, L - lowest] */
     double gamma;  /* per_plate */
     size_t size;   /* points a step */
     /* A plate and step, >= size; 0: the whole data set (noise: EFM_BATCH_NOISE_CHARGES). For targets that are fields of
-     * charges; the others draw `size` samples a plate. */
+     * charges and for matched pairs; else `size` samples a plate are drawn for each step. */
     size_t charges;
-    /* Charges are drawn anew every so many steps, points of a step use them in turn. 0: 1, and for the whole data set
-     * EFM_BATCH_REFRESH_ALL. A whole data set without noise or augmentation is taken once, whatever this says. */
+    /* Charges are drawn anew every so many steps, points of a step use them in turn. 0: 1; charges / size where pairs
+     * are matched, each of which is then used once; EFM_BATCH_REFRESH_ALL for the whole data set. A whole data set
+     * without noise or augmentation is taken once, whatever this says. */
     size_t refresh;
     double sigma; /* geometric: 0: 0.1; tube: spread of the noise's length, 0: L/10 */
     double tau;   /* geometric: 0: 0.03 */

@@ -17,9 +17,6 @@ enum {
     SAMPLERS = sizeof sampler_words / sizeof sampler_words[0],
     TARGETS = sizeof target_words / sizeof target_words[0],
     PAIRINGS = sizeof pairing_words / sizeof pairing_words[0],
-    MOST_POINTS = 65536,
-    MOST_CHARGES = 1 << 24,
-    MOST_REFRESH = 1000000,
 };
 
 static enum efm_status find(const char *const *words, size_t count, const char *word, size_t *index)
@@ -121,35 +118,31 @@ static enum efm_status check_numbers(const struct efm_batch_options *options, st
         return efm_error_set(error, EFM_E_ARGUMENT, "sigma must be 0..L, not %g", options->sigma);
     if (!(options->tau >= 0 && options->tau <= 1))
         return efm_error_set(error, EFM_E_ARGUMENT, "tau must be 0..1, not %g", options->tau);
-    if (options->size < 1 || options->size > MOST_POINTS)
-        return efm_error_set(error, EFM_E_ARGUMENT, "a step takes 1 to %d points, not %zu", MOST_POINTS,
-                             options->size);
-    if (options->charges > MOST_CHARGES || (options->charges != 0 && options->charges < options->size))
+    if (options->size < 1 || options->size > EFM_BATCH_MOST_POINTS)
+        return efm_error_set(error, EFM_E_ARGUMENT, "a step takes 1 to %d points, not %zu",
+                             EFM_BATCH_MOST_POINTS, options->size);
+    if (options->charges > EFM_BATCH_MOST_CHARGES ||
+        (options->charges != 0 && options->charges < options->size))
         return efm_error_set(error, EFM_E_ARGUMENT,
                              "charges must be 0 (all) or from the %zu points of a step up to %d, not %zu",
-                             options->size, MOST_CHARGES, options->charges);
-    if (options->refresh > MOST_REFRESH)
+                             options->size, EFM_BATCH_MOST_CHARGES, options->charges);
+    if (options->refresh > EFM_BATCH_MOST_REFRESH)
         return efm_error_set(error, EFM_E_ARGUMENT, "charges stay for %d steps at most, not %zu",
-                             MOST_REFRESH, options->refresh);
+                             EFM_BATCH_MOST_REFRESH, options->refresh);
     return EFM_OK;
 }
 
-enum efm_status efm_batch_options_check(const struct efm_batch_options *options, struct efm_error *error)
+/* What does not go together. */
+static enum efm_status check_words(const struct efm_batch_options *options, struct efm_error *error)
 {
-    if ((size_t)options->sampler >= SAMPLERS || (size_t)options->target >= TARGETS)
-        return efm_error_set(error, EFM_E_ARGUMENT, "an option of the batch is out of range");
-    enum efm_status status = check_numbers(options, error);
-    if (status != EFM_OK)
-        return status;
-    if ((size_t)options->pairing >= PAIRINGS)
-        return efm_error_set(error, EFM_E_ARGUMENT, "an option of the batch is out of range");
     if (options->pairing == EFM_PAIRING_MATCHED &&
         (options->charges == 0 || options->charges > EFM_BATCH_MOST_MATCHED))
-        return efm_error_set(error, EFM_E_ARGUMENT, "matched pairs need 1 to %d charges, not %zu",
-                             EFM_BATCH_MOST_MATCHED, options->charges);
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "matched pairs need from the %zu points of a step up to %d charges, not %zu",
+                             options->size, EFM_BATCH_MOST_MATCHED, options->charges);
     if (options->pairing == EFM_PAIRING_MATCHED && options->target == EFM_TRAIN_CHAIN_SINGLE)
         return efm_error_set(error, EFM_E_ARGUMENT,
-                             "the target chain_single takes charges one by one, not in pairs");
+                             "the target chain_single takes charges one by one, not in matched pairs");
     if (options->target == EFM_TRAIN_CHAIN_SINGLE && options->sampler != EFM_SAMPLER_MARGINAL)
         return efm_error_set(error, EFM_E_ARGUMENT,
                              "the target chain_single needs the sampler marginal, not %s: its mean is the "
@@ -160,4 +153,13 @@ enum efm_status efm_batch_options_check(const struct efm_batch_options *options,
                              "the target flow_matching needs the sampler uniform, not %s",
                              efm_sampler_name(options->sampler));
     return EFM_OK;
+}
+
+enum efm_status efm_batch_options_check(const struct efm_batch_options *options, struct efm_error *error)
+{
+    if ((size_t)options->sampler >= SAMPLERS || (size_t)options->target >= TARGETS ||
+        (size_t)options->pairing >= PAIRINGS)
+        return efm_error_set(error, EFM_E_ARGUMENT, "an option of the batch is out of range");
+    enum efm_status status = check_numbers(options, error);
+    return status == EFM_OK ? check_words(options, error) : status;
 }

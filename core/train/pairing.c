@@ -7,13 +7,14 @@
 #include "core/net/onednn_ops.h"
 #include "core/train/train_internal.h"
 
-#include <string.h>
-
-enum { ROWS = 64 }; /* of a piece of the cost matrix */
+enum {
+    ROWS = 64,    /* of a piece of the cost matrix */
+    FEW_AXES = 8, /* dimensions in which distances are summed as they are */
+};
 
 static const uint32_t NONE = UINT32_MAX;
-/* Distances of columns that no row has looked at, and of those that are done. */
-static const float FAR = 1e37f, DONE = 1e38f;
+/* Distances of columns that no row has looked at, and of those that are done; sums of costs along a path stay below. */
+static const float FAR = 1e37f, DONE = 1e38f, MOST_COST = 1e30f;
 
 struct space {
     float *row, *column; /* duals [count] */
@@ -74,7 +75,7 @@ static void begin(const float *cost, size_t count, uint32_t *partner, struct spa
 }
 
 /* Reduced costs of row i, seen `reach` away, shorten the distances of the columns that are not done; returns the least
- * of these. A column that is done keeps its distance and has an infinite key. */
+ * of these. A column that is done keeps its distance and has the key DONE. */
 EFM_CLONES static float shorten_distances(const float *restrict own, size_t count, uint32_t i, float shift,
                                           const struct space *space)
 {
@@ -130,9 +131,23 @@ static void place_row(const float *cost, size_t count, size_t start, uint32_t *p
     }
 }
 
+/* What has no order, or no sum, has no least sum either. */
+static bool are_comparable(const float *cost, size_t count)
+{
+    unsigned bad = 0;
+    for (size_t i = 0; i < count; i++)
+        bad |= !(fabsf(cost[i]) <= MOST_COST);
+    return bad == 0;
+}
+
 void efm_pairing_assign(const float *cost, size_t count, uint32_t *partner, void *memory)
 {
     struct space space = lay_out(memory, count);
+    if (!are_comparable(cost, count * count)) {
+        for (size_t i = 0; i < count; i++)
+            partner[i] = (uint32_t)i;
+        return;
+    }
     begin(cost, count, partner, &space);
     for (size_t i = 0; i < count; i++)
         if (partner[i] == NONE)
@@ -145,13 +160,32 @@ struct products {
     float *cost;
 };
 
-/* |p - q|^2 without |p|^2 and |q|^2, which are the same for every assignment, and halved: -p q. */
+/* |p - q|^2 as it stands, which does not suffer from points that lie far from 0. */
+static void fill_distances(const struct products *products, size_t first, size_t rows)
+{
+    size_t n = products->count, dimension = products->dimension;
+    for (size_t i = first; i < first + rows; i++)
+        for (size_t j = 0; j < n; j++) {
+            const float *p = products->source + i * dimension, *q = products->target + j * dimension;
+            float sum = 0;
+            for (size_t d = 0; d < dimension; d++)
+                sum += (p[d] - q[d]) * (p[d] - q[d]);
+            products->cost[i * n + j] = sum;
+        }
+}
+
+/* Many dimensions are a product of matrices: |p - q|^2 without |p|^2 and |q|^2, which are the same for every assignment,
+ * and halved, is -p q. */
 static void fill_rows(void *context, size_t index, size_t slot)
 {
     const struct products *products = context;
     size_t first = index * ROWS, n = products->count, rows = n - first < ROWS ? n - first : ROWS;
     float *cost = products->cost + first * n;
     (void)slot;
+    if (products->dimension <= FEW_AXES) {
+        fill_distances(products, first, rows);
+        return;
+    }
     efm_sgemm(false, true, rows, n, products->dimension, products->source + first * products->dimension,
               products->dimension, products->target, products->dimension, 0, cost, n);
     for (size_t i = 0; i < rows * n; i++)

@@ -67,11 +67,11 @@ struct efm_batcher {
     const struct efm_samples *samples[2]; /* borrowed, by side */
     struct efm_team *team;                /* borrowed */
     size_t dimension;
-    size_t charges[2]; /* held by the field; 0 without one */
+    size_t charges[2]; /* of a round, in the field or the pool; 0: none are kept */
     size_t refresh;    /* steps that they stay; 0: for ever */
     uint64_t point_seed, normal_seed;
     bool drawn;
-    uint64_t round; /* which charges the field holds */
+    uint64_t round; /* which charges are there */
     struct efm_field *field;
     struct efm_field_workspace *workspace;
     struct efm_arena arena;
