@@ -19,6 +19,7 @@
 enum {
     MAX_TEXT = 16384,
     DIGEST_FLOATS = 1 << 18, /* of a piece of the samples that is hashed by one thread */
+    STATE_BYTES = 1 << 20,   /* of a piece of a tensor, likewise */
     TENSORS = 4,
 };
 
@@ -80,6 +81,52 @@ done:
     return status;
 }
 
+/* ---- the name of the state ---- */
+
+/* Tensors as they lie in the file, unaligned, and what stands beside them. */
+struct state {
+    const uint8_t *tensors[TENSORS];
+    size_t size; /* bytes of each */
+    const char *step, *loss;
+};
+
+struct state_pieces {
+    const struct state *state;
+    size_t count;      /* of a tensor */
+    char (*names)[65]; /* [TENSORS, count] */
+};
+
+static void name_piece(void *context, size_t index, size_t slot)
+{
+    const struct state_pieces *pieces = context;
+    const struct state *state = pieces->state;
+    size_t first = index % pieces->count * STATE_BYTES, left = state->size - first;
+    (void)slot;
+    efm_sha256_hex(state->tensors[index / pieces->count] + first, left < STATE_BYTES ? left : STATE_BYTES,
+                   pieces->names[index]);
+}
+
+/* What a disk or a cable may change unseen: a flipped bit in the numbers would train on as if nothing were. */
+static enum efm_status name_state(const struct state *state, struct efm_team *team, char hex[65],
+                                  struct efm_error *error)
+{
+    struct efm_buffer all = efm_buffer_limited(SIZE_MAX);
+    struct state_pieces pieces = {state, state->size / STATE_BYTES + (state->size % STATE_BYTES != 0), NULL};
+    size_t count = TENSORS * pieces.count;
+    pieces.names = efm_allocate_array(count, sizeof *pieces.names);
+    efm_buffer_format(&all, "%s %s", state->step, state->loss);
+    if (pieces.names != NULL) {
+        efm_team_run(team, count, name_piece, &pieces);
+        efm_buffer_append(&all, pieces.names, count * sizeof *pieces.names);
+    }
+    bool good = pieces.names != NULL && all.status == EFM_OK;
+    if (good)
+        efm_sha256_hex(all.data, all.size, hex);
+    efm_free(pieces.names);
+    efm_buffer_release(&all);
+    return good ? EFM_OK : efm_error_set(error, EFM_E_MEMORY, "no memory to name the state of a training");
+}
+
 /* ---- save ---- */
 
 static void state_arrays(const struct efm_trainer *trainer, float *arrays[TENSORS])
@@ -113,26 +160,33 @@ enum efm_status efm_trainer_save(const struct efm_trainer *trainer, struct efm_b
     float *arrays[TENSORS];
     struct efm_tensor_entry tensors[TENSORS];
     struct efm_buffer text;
-    char step[24], loss[32];
+    char step[24], loss[32], name[65];
+    struct state state = {.size = size * sizeof(float), .step = step, .loss = loss};
     enum efm_status status = make_text(trainer, &text, error);
     if (status != EFM_OK)
         goto done;
+    snprintf(step, sizeof step, "%llu", (unsigned long long)efm_trainer_step_count(trainer));
+    snprintf(loss, sizeof loss, "%.17g", trainer->loss);
     state_arrays(trainer, arrays);
-    for (size_t i = 0; i < TENSORS; i++)
+    for (size_t i = 0; i < TENSORS; i++) {
+        state.tensors[i] = (const uint8_t *)arrays[i];
         tensors[i] = (struct efm_tensor_entry){.name = tensor_names[i],
                                                .type = EFM_TENSOR_F32,
                                                .rank = 1,
                                                .shape = {size},
                                                .count = size,
-                                               .data = (const uint8_t *)arrays[i],
-                                               .size = size * sizeof(float)};
-    snprintf(step, sizeof step, "%llu", (unsigned long long)efm_trainer_step_count(trainer));
-    snprintf(loss, sizeof loss, "%.17g", trainer->loss);
+                                               .data = state.tensors[i],
+                                               .size = state.size};
+    }
+    status = name_state(&state, trainer->team, name, error);
+    if (status != EFM_OK)
+        goto done;
     const struct efm_metadata_entry metadata[] = {
         {"kind", KIND},
         {"version", VERSION},
         {"step", step},
         {"loss", loss},
+        {"state_sha256", name},
         {"spec", (const char *)text.data},
         {"precision", precision_word(trainer)},
         {digest_keys[EFM_SOURCE], trainer->digests[EFM_SOURCE]},
@@ -304,6 +358,27 @@ static enum efm_status check_tensors(const struct efm_trainer *trainer, const st
     return EFM_OK;
 }
 
+/* After all else: what can be told about a file in words is told, and the rest is damage. */
+static enum efm_status check_state(const struct efm_trainer *trainer, const struct efm_safetensors *file,
+                                   const struct efm_tensor_entry *const tensors[TENSORS],
+                                   struct efm_error *error)
+{
+    struct state state = {.size = tensors[0]->size,
+                          .step = efm_safetensors_metadata(file, "step"),
+                          .loss = efm_safetensors_metadata(file, "loss")};
+    const char *theirs;
+    char ours[65];
+    for (size_t i = 0; i < TENSORS; i++)
+        state.tensors[i] = tensors[i]->data;
+    enum efm_status status = read_text(file, "state_sha256", &theirs, error);
+    if (status == EFM_OK)
+        status = name_state(&state, trainer->team, ours, error);
+    if (status == EFM_OK && strcmp(ours, theirs) != 0)
+        status = efm_error_set(error, EFM_E_FORMAT,
+                               "the numbers of the checkpoint are not those that were saved: it is damaged");
+    return status;
+}
+
 enum efm_status efm_trainer_restore(struct efm_trainer *trainer, const uint8_t *bytes, size_t size,
                                     struct efm_error *error)
 {
@@ -319,6 +394,8 @@ enum efm_status efm_trainer_restore(struct efm_trainer *trainer, const uint8_t *
         status = read_progress(file, &step, &loss, error);
     if (status == EFM_OK)
         status = check_tensors(trainer, file, tensors, error);
+    if (status == EFM_OK)
+        status = check_state(trainer, file, tensors, error);
     if (status != EFM_OK)
         goto done;
     state_arrays(trainer, arrays);

@@ -61,12 +61,12 @@ const struct efm_net *efm_trainer_net(const struct efm_trainer *trainer);
 const float *efm_trainer_parameters(const struct efm_trainer *trainer);
 const float *efm_trainer_average(const struct efm_trainer *trainer);
 
-/* Appends a checkpoint: parameters, moments, average, step, and a digest of the spec and the data. */
+/* Appends a checkpoint: parameters, moments, average, step, the spec, and digests of the data and of the state. */
 EFM_MUST_CHECK enum efm_status efm_trainer_save(const struct efm_trainer *trainer, struct efm_buffer *out,
                                                 struct efm_error *error);
 
 /* Goes on from a checkpoint of the same spec and data; steps at a constant rate, and what else changes no number, may
- * differ, and a spec of precision AUTO goes on from any. EFM_E_ARGUMENT names what differs, EFM_E_FORMAT for damage,
+ * differ, and a spec of precision AUTO goes on from any. EFM_E_ARGUMENT names what differs, EFM_E_FORMAT for damage, be it one bit,
  * EFM_E_NUMERIC for numbers that are not finite, EFM_E_UNSUPPORTED for another version; the trainer is then
  * unchanged. */
 EFM_MUST_CHECK enum efm_status efm_trainer_restore(struct efm_trainer *trainer, const uint8_t *bytes,

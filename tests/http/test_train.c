@@ -423,6 +423,10 @@ static void refuses_a_damaged_checkpoint(void **state)
     good.data[40] ^= 0x40; /* in what it says about itself */
     write_file("hurt.checkpoint.safetensors", good.data, good.size);
     RUN(1, "cannot be resumed", path_of("slow.json"), "--out", path_of("hurt.safetensors"), "--resume");
+    good.data[40] ^= 0x40;
+    good.data[good.size - 4] ^= 1; /* the last bit of the last number */
+    write_file("hurt.checkpoint.safetensors", good.data, good.size);
+    RUN(1, "damaged", path_of("slow.json"), "--out", path_of("hurt.safetensors"), "--resume");
     assert_false(exists("hurt.safetensors"));
     efm_buffer_release(&good);
     RUN(0, "done", path_of("toy.json"), "--out", path_of("hurt.safetensors"), "--overwrite");

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/base/random.h"
+#include "core/base/sha256.h"
 #include "core/model/safetensors.h"
 #include "core/train/trainer.h"
 #include "tests/unit/data/chaos.h"
@@ -99,6 +101,7 @@ static void names_what_differs(void **state)
     DIFFER(net.embedding, 10, "net.embedding=");
     DIFFER(batch.sampler, EFM_SAMPLER_TUBE, "batch.sampler=uniform");
     DIFFER(batch.target, EFM_TRAIN_SUPERPOSITION, "batch.target=per_plate', this one 'batch.target=superp");
+    DIFFER(batch.pairing, EFM_PAIRING_MATCHED, "batch.pairing=random', this one 'batch.pairing=matched'");
     DIFFER(batch.length, 6.5, "this one 'batch.length=6.5'");
     DIFFER(batch.lowest, 0.2, "batch.lowest=");
     DIFFER(batch.size, 65, "batch.size=");
@@ -239,6 +242,15 @@ static void refuses_damaged_headers(void **state)
     expect_damage(trainer, &file, "\"precision\":\"f32\"", "\"precision\":\"f16\"", EFM_E_FORMAT);
     expect_damage(trainer, &file, "\"precision\":", "\"precasion\":", EFM_E_FORMAT);
     expect_damage(trainer, &file, "source_sha256", "source_sha257", EFM_E_FORMAT);
+    expect_damage(trainer, &file, "state_sha256", "state_sha257", EFM_E_FORMAT);
+    expect_damage(trainer, &file, "\"step\":\"7\"", "\"step\":\"6\"", EFM_E_FORMAT); /* good, but another */
+    char loss[] = "\"loss\":\"?", other[sizeof loss];
+    const char *at = memmem(file.data, file.size, loss, sizeof loss - 2);
+    assert_non_null(at);
+    memcpy(loss, at, sizeof loss - 1);
+    memcpy(other, loss, sizeof loss);
+    other[sizeof loss - 2] = loss[sizeof loss - 2] == '1' ? '2' : '1';
+    expect_damage(trainer, &file, loss, other, EFM_E_FORMAT);
     expect_damage(trainer, &file, "\"average\":{", "\"avirage\":{", EFM_E_FORMAT);
     expect_damage(trainer, &file, "\"first\":{", "\"fierst:{", EFM_E_FORMAT);
     expect_damage(trainer, &file, "\"F32\"", "\"I64\"", EFM_E_FORMAT);
@@ -247,18 +259,34 @@ static void refuses_damaged_headers(void **state)
     efm_trainer_destroy(trainer);
 }
 
+/* The name of a state as files hold it: of step, loss and the names of each tensor, which are small here. */
+static void name_state(const struct efm_tensor_entry tensors[4], const char *step, const char *loss,
+                       char hex[65])
+{
+    char names[4][65];
+    struct efm_buffer all = efm_buffer_limited(4096);
+    efm_buffer_format(&all, "%s %s", step, loss);
+    for (size_t i = 0; i < 4; i++)
+        efm_sha256_hex(tensors[i].data, tensors[i].size, names[i]);
+    assert_int_equal(efm_buffer_append(&all, names, sizeof names), EFM_OK);
+    efm_sha256_hex(all.data, all.size, hex);
+    efm_buffer_release(&all);
+}
+
 /* The good file once more, with other metadata for one key (NULL: as it was) and other tensors. */
 static struct efm_buffer rewrite(const struct efm_buffer *file, const char *key, const char *value,
                                  const struct efm_tensor_entry *more, size_t more_count)
 {
-    static const char *const keys[] = {"kind", "version",   "step",          "loss",
-                                       "spec", "precision", "source_sha256", "target_sha256"};
+    static const char *const keys[] = {"kind",      "version",       "step",          "loss",        "spec",
+                                       "precision", "source_sha256", "target_sha256", "state_sha256"};
+    enum { KEYS = sizeof keys / sizeof keys[0] };
     struct efm_safetensors *open;
-    struct efm_metadata_entry metadata[8];
+    struct efm_metadata_entry metadata[KEYS];
     struct efm_tensor_entry tensors[8];
+    char name[65];
     struct efm_buffer out = efm_buffer_limited(64 << 20);
     assert_int_equal(efm_safetensors_open(&open, file->data, file->size, NULL), EFM_OK);
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < KEYS; i++) {
         metadata[i] = (struct efm_metadata_entry){keys[i], efm_safetensors_metadata(open, keys[i])};
         if (key != NULL && strcmp(key, keys[i]) == 0)
             metadata[i].value = value;
@@ -272,7 +300,11 @@ static struct efm_buffer rewrite(const struct efm_buffer *file, const char *key,
     }
     if (more_count > 0 && efm_safetensors_find(open, more[0].name) == NULL)
         tensors[count++] = more[0];
-    assert_int_equal(efm_safetensors_write(&out, tensors, count, metadata, 8, NULL), EFM_OK);
+    if (key == NULL || strcmp(key, "state_sha256") != 0) {
+        name_state(tensors, metadata[2].value, metadata[3].value, name);
+        metadata[KEYS - 1].value = name;
+    }
+    assert_int_equal(efm_safetensors_write(&out, tensors, count, metadata, KEYS, NULL), EFM_OK);
     efm_safetensors_close(open);
     return out;
 }
@@ -310,6 +342,7 @@ static void refuses_what_was_never_saved(void **state)
     expect_rewritten(trainer, rewrite(&file, "precision", "auto", NULL, 0), EFM_E_FORMAT);
     expect_rewritten(trainer, rewrite(&file, "source_sha256", "", NULL, 0), EFM_E_ARGUMENT);
     expect_rewritten(trainer, rewrite(&file, "target_sha256", "0123", NULL, 0), EFM_E_ARGUMENT);
+    expect_rewritten(trainer, rewrite(&file, "state_sha256", "", NULL, 0), EFM_E_FORMAT);
 
     size_t size = efm_net_size(efm_trainer_net(trainer));
     float *zeros = calloc(size + 1, sizeof *zeros);
@@ -345,6 +378,56 @@ static void refuses_what_was_never_saved(void **state)
     }
 #undef TENSOR
     free(zeros);
+    efm_buffer_release(&file);
+    efm_trainer_destroy(trainer);
+}
+
+/* Tensors of more than one piece; bits that leave every number finite, as a disk would flip them. */
+static void a_flipped_bit_is_no_state(void **state)
+{
+    (void)state;
+    struct efm_trainer_spec spec = training_spec();
+    spec.net.hidden = spec.net.hidden2 = 600;
+    spec.batch.size = 8;
+    struct efm_team *team = training_team(3);
+    struct efm_trainer *trainer = training_create(&spec, NULL), *together = training_create(&spec, team);
+    struct efm_random random;
+    struct efm_error error = {0};
+    training_steps(together, 2);
+    struct efm_buffer file = training_save(together), before = training_save(trainer);
+    const size_t size = efm_net_size(efm_trainer_net(trainer)) * sizeof(float), begin = file.size - 4 * size;
+    assert_true(size > 1 << 20);
+    efm_random_init(&random, 3, 0, EFM_RANDOM_TEST);
+    for (size_t i = 0; i < 24; i++) {
+        /* the ends of each tensor, and places between them */
+        size_t in = i < 8 ? i % 2 * (size / 4 - 1) : efm_random_u64(&random) % (size / 4);
+        size_t place = begin + i / 2 % 4 * size + 4 * in; /* its lowest byte */
+        uint8_t bit = (uint8_t)(1u << i % 8);
+        file.data[place] ^= bit;
+        assert_int_equal(restore(trainer, file.data, file.size, &error), EFM_E_FORMAT);
+        assert_non_null(strstr(error.message, "damaged"));
+        file.data[place] ^= bit;
+    }
+    training_expect(trainer, &before);
+    assert_int_equal(restore(trainer, file.data, file.size, &error), EFM_OK);
+    training_expect(trainer, &file);
+    efm_buffer_release(&file);
+    efm_buffer_release(&before);
+    efm_trainer_destroy(trainer);
+    efm_trainer_destroy(together);
+    efm_team_destroy(team);
+}
+
+/* A checkpoint of a gigabyte shall not take two: the tensors' room is taken once, and is no larger than they are. */
+static void takes_its_memory_once(void **state)
+{
+    (void)state;
+    struct efm_trainer_spec spec = training_spec();
+    spec.net.hidden = spec.net.hidden2 = 300;
+    struct efm_trainer *trainer = training_create(&spec, NULL);
+    struct efm_buffer file = training_save(trainer);
+    assert_true(file.size > 1 << 20);
+    assert_int_equal(file.capacity, file.size);
     efm_buffer_release(&file);
     efm_trainer_destroy(trainer);
 }
@@ -395,6 +478,8 @@ int main(void)
         cmocka_unit_test(refuses_truncations),
         cmocka_unit_test(refuses_damaged_headers),
         cmocka_unit_test(refuses_what_was_never_saved),
+        cmocka_unit_test(a_flipped_bit_is_no_state),
+        cmocka_unit_test(takes_its_memory_once),
         cmocka_unit_test(survives_failing_allocations),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
