@@ -15,6 +15,7 @@
 #define TRAIN_WORD(symbol, word, meaning) word,
 static const char *const FIELDS[] = {EFM_TARGET_MAP(TRAIN_WORD) NULL};
 static const char *const SAMPLERS[] = {EFM_SAMPLER_MAP(TRAIN_WORD) NULL};
+static const char *const PAIRINGS[] = {EFM_PAIRING_MAP(TRAIN_WORD) NULL};
 static const char *const SCHEDULES[] = {EFM_SCHEDULE_MAP(TRAIN_WORD) NULL};
 static const char *const PRECISIONS[] = {EFM_PRECISION_MAP(TRAIN_WORD) NULL};
 static const char *const ARCHES[] = {EFM_NET_ARCH_MAP(TRAIN_WORD) NULL};
@@ -27,11 +28,12 @@ static const struct api_parameter VALUES[] = {
     {"field", API_WORD, VALUE(field), .words = FIELDS, .help = "What the network learns"},
     {"L", API_REAL, VALUE(length), .low = 1e-6, .high = 1e6, .help = "Distance of the plates"},
     {"sampler", API_WORD, VALUE(sampler), .words = SAMPLERS, .help = "Where the points of a step lie"},
-    {"batch", API_INTEGER, VALUE(batch), .low = 1, .high = 65536, .help = "Points a step"},
-    {"charges", API_INTEGER, VALUE(charges), .low = 0, .high = 1 << 24,
+    {"pairing", API_WORD, VALUE(pairing), .words = PAIRINGS, .help = "Which charges the points lie between"},
+    {"batch", API_INTEGER, VALUE(batch), .low = 1, .high = EFM_BATCH_MOST_POINTS, .help = "Points a step"},
+    {"charges", API_INTEGER, VALUE(charges), .low = 0, .high = EFM_BATCH_MOST_CHARGES,
      .help = "Samples of each plate that make the field of a step; 0: all of them"},
-    {"refresh", API_INTEGER, VALUE(refresh), .low = 0, .high = 1e6,
-     .help = "Steps that the same charges serve; 0: one, or 16 where charges are all"},
+    {"refresh", API_INTEGER, VALUE(refresh), .low = 0, .high = EFM_BATCH_MOST_REFRESH,
+     .help = "Steps that the same charges serve; 0: one, matched: charges / batch, all charges: 16"},
     {"gamma", API_REAL, VALUE(gamma), .low = 0, .high = 1e6, .help = "per_plate: softens the normalisation"},
     {"lowest", API_REAL, VALUE(lowest), .low = 0, .high = 1e6,
      .help = "Heights lie between this and L minus this"},

@@ -48,7 +48,7 @@ struct api_train_network {
 };
 
 struct api_train_values {
-    int field, sampler, schedule, precision, weights; /* weights: enum api_train_weights */
+    int field, sampler, pairing, schedule, precision, weights; /* weights: enum api_train_weights */
     double length, lowest, gamma, sigma, tau, learning_rate, clip, ema;
     uint64_t batch, charges, refresh, steps, seed, warmup, threads, shards;
 };

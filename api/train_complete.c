@@ -14,6 +14,7 @@ static void values_of(const struct efm_trainer_spec *spec, struct api_train_valu
     *values = (struct api_train_values){
         .field = (int)batch->target,
         .sampler = (int)batch->sampler,
+        .pairing = (int)batch->pairing,
         .schedule = (int)optimiser->schedule,
         .precision = (int)spec->precision,
         .length = batch->length,
@@ -40,6 +41,7 @@ static void set_values(struct efm_trainer_spec *spec, const struct api_train_val
     struct efm_optimiser_options *optimiser = &spec->optimiser;
     batch->target = (enum efm_training_target)values->field;
     batch->sampler = (enum efm_sampler)values->sampler;
+    batch->pairing = (enum efm_pairing)values->pairing;
     batch->length = values->length;
     batch->lowest = values->lowest;
     batch->gamma = values->gamma;

@@ -115,6 +115,7 @@ static void completes_with_defaults(void **state)
         assert_true(spec.batch.length == wanted.batch.length && spec.batch.lowest == wanted.batch.lowest);
         assert_true(spec.batch.sampler == wanted.batch.sampler && spec.batch.target == wanted.batch.target);
         assert_true(spec.batch.size == wanted.batch.size && spec.batch.charges == wanted.batch.charges);
+        assert_true(spec.batch.pairing == wanted.batch.pairing && spec.batch.refresh == 0);
         assert_true(spec.optimiser.rate == wanted.optimiser.rate &&
                     spec.optimiser.ema == wanted.optimiser.ema);
         assert_true(spec.optimiser.beta2 == wanted.optimiser.beta2);
@@ -165,7 +166,8 @@ static void takes_every_key(void **state)
     const struct efm_shape shape = efm_shape_image(16, 16, 1);
     assert_true(parse_more(
         &train,
-        "\"field\":\"superposition\",\"L\":7,\"sampler\":\"tube\",\"batch\":32,\"charges\":256,\"refresh\":4,"
+        "\"field\":\"superposition\",\"L\":7,\"sampler\":\"tube\",\"pairing\":\"matched\",\"batch\":32,"
+        "\"charges\":256,\"refresh\":4,"
         "\"gamma\":2.5,\"lowest\":0.25,\"sigma\":0.5,\"tau\":0.04,\"steps\":77,\"seed\":9,\"learning_rate\":"
         "0.001,"
         "\"warmup\":10,\"clip\":3,\"ema\":0.9,\"schedule\":\"cosine\",\"precision\":\"f32\",\"weights\":"
@@ -176,6 +178,7 @@ static void takes_every_key(void **state)
         &problem));
     assert_true(api_train_complete(&train, &shape, &spec, &problem));
     assert_true(spec.batch.target == EFM_TRAIN_SUPERPOSITION && spec.batch.sampler == EFM_SAMPLER_TUBE);
+    assert_int_equal(spec.batch.pairing, EFM_PAIRING_MATCHED);
     assert_true(spec.batch.length == 7 && spec.batch.gamma == 2.5 && spec.batch.lowest == 0.25);
     assert_true(spec.batch.sigma == 0.5 && spec.batch.tau == 0.04 && spec.batch.size == 32);
     assert_true(spec.batch.charges == 256 && spec.batch.refresh == 4 && spec.batch.seed == 9);
@@ -203,7 +206,9 @@ static void renders_what_it_reads(void **state)
 {
     (void)state;
     static const char *const more[] = {
-        "", "\"network\":{\"hidden\":16},\"augment\":[],\"L\":0.1,\"lowest\":1e-3,\"seed\":9007199254740991",
+        "",
+        "\"pairing\":\"matched\",\"network\":{\"hidden\":16},\"augment\":[],\"L\":0.1,\"lowest\":1e-3,"
+        "\"seed\":9007199254740991",
         "\"image\":{\"height\":16,\"width\":16,\"channels\":1},\"augment\":[\"crop\"]"};
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
         const struct efm_shape shape = i == 2 ? efm_shape_image(16, 16, 1) : efm_shape_vector(2);
@@ -275,6 +280,10 @@ static void refuses(void **state)
         {"\"step\":5", API_P_UNKNOWN_PARAMETER, "/step", "steps"},
         {"\"steps\":\"5\"", API_P_INVALID_PARAMETER, "/steps", "whole number"},
         {"\"steps\":0", API_P_INVALID_PARAMETER, "/steps", "1..1000000000"},
+        {"\"pairing\":\"nearest\"", API_P_INVALID_PARAMETER, "/pairing", "random"},
+        {"\"charges\":16777217", API_P_INVALID_PARAMETER, "/charges", "0..16777216"},
+        {"\"refresh\":1000001", API_P_INVALID_PARAMETER, "/refresh", "0..1000000"},
+        {"\"batch\":65537", API_P_INVALID_PARAMETER, "/batch", "1..65536"},
         {"\"L\":-1", API_P_INVALID_PARAMETER, "/L", NULL},
         {"\"ema\":1", API_P_INVALID_PARAMETER, "/ema", NULL},
         {"\"field\":\"chain\"", API_P_INVALID_PARAMETER, "/field", "chain_single"},
@@ -320,6 +329,9 @@ static void refuses_what_does_not_fit(void **state)
         {"\"network\":{\"nf\":64}", "/network/nf"}, /* of a unet, and vectors are an mlp's */
         {"\"network\":{\"ch_mult\":[1]}", "/network/ch_mult"},
         {"\"L\":1,\"lowest\":0.6", NULL},
+        {"\"pairing\":\"matched\",\"charges\":0", NULL},
+        {"\"pairing\":\"matched\",\"batch\":4097", NULL},
+        {"\"pairing\":\"matched\",\"field\":\"chain_single\"", NULL},
     };
     const struct efm_shape plane = efm_shape_vector(2);
     struct efm_trainer_spec spec;
