@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds efmd in every way that finds mistakes and runs every test.
 #
-#   tests/run.sh            gcc, clang, address + undefined-behaviour sanitizers, thread sanitizer, checks
+#   tests/run.sh            gcc, clang, address + undefined-behaviour sanitizers, thread sanitizer; checks and kills
+#                           by the gcc build alone
 #   tests/run.sh --quick    gcc alone: the unit and HTTP suites
 #
 # Installs what is missing (deploy/install-deps.sh --test). Builds lie in build-gcc/, build-clang/, build-asan/
@@ -14,7 +15,7 @@ quick=no
 case "${1:-}" in
   "") ;;
   --quick) quick=yes ;;
-  -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
   *) echo "run.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
 esac
 
@@ -110,12 +111,12 @@ if [[ $quick == yes ]]; then
   configuration gcc gcc "--suite unit --suite http" --buildtype=release
 else
   configuration gcc gcc "" --buildtype=release
-  configuration clang clang "--no-suite checks" --buildtype=debugoptimized
-  configuration asan gcc "-t 4 --no-suite checks" \
+  configuration clang clang "--no-suite checks --no-suite chaos" --buildtype=debugoptimized
+  configuration asan gcc "-t 4 --no-suite checks --no-suite chaos" \
     --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
   # The thread sanitizer wants its memory at fixed places.
   ! command -v setarch >/dev/null || launcher=(setarch -R)
-  configuration tsan clang "-t 6 --no-suite checks" \
+  configuration tsan clang "-t 6 --no-suite checks --no-suite chaos" \
     --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
 fi
 
