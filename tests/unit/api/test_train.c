@@ -206,12 +206,11 @@ static void renders_what_it_reads(void **state)
 {
     (void)state;
     static const char *const more[] = {
-        "",
-        "\"pairing\":\"matched\",\"network\":{\"hidden\":16},\"augment\":[],\"L\":0.1,\"lowest\":1e-3,"
+        "", "\"pairing\":\"matched\",\"network\":{\"hidden\":16},\"augment\":[],\"lowest\":1e-3,\"L\":0.1",
         "\"seed\":9007199254740991",
         "\"image\":{\"height\":16,\"width\":16,\"channels\":1},\"augment\":[\"crop\"]"};
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
-        const struct efm_shape shape = i == 2 ? efm_shape_image(16, 16, 1) : efm_shape_vector(2);
+        const struct efm_shape shape = i == 3 ? efm_shape_image(16, 16, 1) : efm_shape_vector(2);
         struct efm_buffer first = efm_buffer_limited(1 << 16), second = efm_buffer_limited(1 << 16);
         struct efm_trainer_spec spec, again;
         struct api_train train;
