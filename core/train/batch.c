@@ -131,6 +131,7 @@ struct parts {
     bool pairs;     /* drawn step by step */
     size_t pool;    /* charges of a plate that no field holds */
     size_t matched; /* pairs to be matched */
+    bool means;     /* of the plates */
 };
 
 static bool measure(struct efm_arena *plan, size_t size, size_t dimension, const struct parts *parts)
@@ -144,6 +145,9 @@ static bool measure(struct efm_arena *plan, size_t size, size_t dimension, const
     if (parts->matched > 0 && (!efm_arena_measure(plan, parts->matched, sizeof(uint32_t)) ||
                                !efm_arena_measure(plan, efm_pairing_bytes(parts->matched), 1)))
         return false;
+    for (int side = 0; side < 2 && parts->means; side++)
+        if (!efm_arena_measure(plan, dimension, sizeof(double)))
+            return false;
     bool pairs = parts->pairs;
     for (int i = 0; i < (pairs ? 4 : 2); i++)
         if (!efm_arena_measure(plan, values, sizeof(float)))
@@ -164,6 +168,8 @@ static void lay_out(struct efm_batcher *batcher, const struct parts *parts)
         batcher->partner = efm_arena_take(arena, parts->matched, sizeof(uint32_t));
         batcher->pairing = efm_arena_take(arena, efm_pairing_bytes(parts->matched), 1);
     }
+    for (int side = 0; side < 2 && parts->means; side++)
+        batcher->mean[side] = efm_arena_take(arena, batcher->dimension, sizeof(double));
     for (int side = 0; side < 2 && parts->pairs; side++)
         batcher->pairs[side] = efm_arena_take(arena, values, sizeof(float));
     batcher->x = efm_arena_take(arena, values, sizeof(float));
@@ -247,7 +253,8 @@ enum efm_status efm_batcher_create(struct efm_batcher **result, const struct efm
         batcher->refresh = refresh_of(options);
     struct parts parts = {.pairs = fixed || (!field && !matched),
                           .pool = matched && !field ? options->charges : 0,
-                          .matched = matched ? options->charges : 0};
+                          .matched = matched ? options->charges : 0,
+                          .means = options->target == EFM_TRAIN_CHAIN_SINGLE};
     if (matched)
         batcher->charges[0] = batcher->charges[1] = options->charges;
     if (!measure(&batcher->arena, options->size, batcher->dimension, &parts))
@@ -256,6 +263,8 @@ enum efm_status efm_batcher_create(struct efm_batcher **result, const struct efm
         status = efm_arena_create(&batcher->arena, error);
     if (status == EFM_OK) {
         lay_out(batcher, &parts);
+        if (parts.means)
+            efm_batcher_measure_plates(batcher);
         status = field ? create_field(batcher, error) : EFM_OK;
     }
     if (status != EFM_OK) {

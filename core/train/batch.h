@@ -94,7 +94,10 @@ struct efm_training_batch {
     const float *z;        /* [size] */
     const float *target_x; /* [size, D] */
     const float *target_z; /* [size], NULL for a velocity */
-    /* [size], NULL: all 1. 0 where there is no target: on a charge, or where a chain has no field left. */
+    /* [size], NULL: all 1. 0 where there is no target: on a charge, or where a chain has no field left.
+     * chain_single: 1 / (1 + (u_P^2 + u_Q^2) / 2), u_S = e |ratio(e, z)| being the speed that a charge of the plate S at
+     * the distance e = sqrt(|x - mean_S|^2 + variance_S) would give, mean and summed variance of its first 1,024 samples or
+     * more: about the size of the target, and a function of (x, z) alone, so that the mean is unbiased. */
     const float *weight;
 };
 

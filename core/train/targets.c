@@ -8,6 +8,8 @@ static const double PI = 3.14159265358979323846;
 
 /* Rows on either side of the nearest one at most; in few dimensions an integral stands for those behind. */
 enum { ROWS = 64 };
+/* Samples of a plate that tell its mean and variance. */
+enum { MEASURED = 1024 };
 /* Below e^-40 of the nearest row a row is under the last bit of the sums. */
 static const double FAINT = 40;
 
@@ -86,6 +88,57 @@ EFM_CLONES static void scale_target(float *x, double factor, size_t dimension)
         x[d] = (float)(factor * (double)x[d]);
 }
 
+static double squared_to_mean(const float *x, const double *mean, size_t dimension)
+{
+    double sum = 0;
+    for (size_t d = 0; d < dimension; d++) /* in one order on every machine, as squared_offset */
+        sum += ((double)x[d] - mean[d]) * ((double)x[d] - mean[d]);
+    return sum;
+}
+
+void efm_batcher_measure_plates(struct efm_batcher *batcher)
+{
+    size_t dimension = batcher->dimension, size = batcher->options.size;
+    for (int side = 0; side < 2; side++) {
+        double *mean = batcher->mean[side], squares = 0;
+        const float *samples = batcher->pairs[side];
+        size_t count = 0, piece = size < MEASURED ? size : MEASURED;
+        memset(mean, 0, dimension * sizeof *mean);
+        for (; count < MEASURED; count += piece) {
+            efm_samples_draw(batcher->samples[side], count, piece, batcher->pairs[side], batcher->team);
+            for (size_t i = 0; i < piece * dimension; i++) {
+                mean[i % dimension] += (double)samples[i];
+                squares += (double)samples[i] * (double)samples[i];
+            }
+        }
+        for (size_t d = 0; d < dimension; d++) {
+            mean[d] /= (double)count;
+            squares -= (double)count * mean[d] * mean[d];
+        }
+        batcher->variance[side] = fmax(squares / (double)count, 0);
+    }
+}
+
+/* The velocity from one charge grows like 1/z beside its plate and like exp(pi r / L) far out: without a weight the loss
+ * is that of a few points. What it will be about is known without the charge: that of one at the root mean square
+ * distance from the plate's samples. See batch.h. */
+static double chain_weight(const struct efm_batcher *batcher, size_t i)
+{
+    size_t dimension = batcher->dimension;
+    double length = batcher->options.length, squared_speed = 0;
+    double most = EFM_TRAIN_FAR * length * EFM_TRAIN_FAR * length * ((double)dimension + 1);
+    for (int side = 0; side < 2; side++) {
+        double e2 = squared_to_mean(batcher->x + i * dimension, batcher->mean[side], dimension) +
+                    batcher->variance[side];
+        double dz = batcher->height[i] - (side == EFM_TARGET ? length : 0);
+        e2 = fmin(e2, most); /* beyond it the sums cancel */
+        double ratio = efm_chain_single_ratio(e2, dz, length, dimension);
+        squared_speed += e2 * ratio * ratio / 2;
+    }
+    double weight = 1 / (1 + squared_speed);
+    return isfinite(weight) ? weight : 0;
+}
+
 /* A point without a target: its weight says so, and nothing in it is not a number. */
 static void leave_out(struct efm_batcher *batcher, size_t i)
 {
@@ -103,7 +156,6 @@ static void chain_single(struct efm_batcher *batcher, uint64_t step, size_t i)
     enum efm_plate_side side = batcher->side[i];
     offset_of(v, batcher->x + i * dimension, efm_batcher_pair(batcher, side, step, i), dimension);
     double s2 = squared_offset(v, dimension), dz = batcher->height[i] - (side == EFM_TARGET ? length : 0);
-    batcher->weight[i] = 1;
     batcher->target_z[i] = 1;
     double ratio = efm_chain_single_ratio(s2, dz, length, dimension);
     if (!(s2 <= far * far * ((double)dimension + 1)) || !(fabs(ratio) * sqrt(s2) < 1e15) ||
@@ -112,6 +164,7 @@ static void chain_single(struct efm_batcher *batcher, uint64_t step, size_t i)
         return;
     }
     scale_target(v, ratio, dimension);
+    batcher->weight[i] = (float)chain_weight(batcher, i);
 }
 
 static void flow_matching(struct efm_batcher *batcher, uint64_t step, size_t i)

@@ -79,6 +79,8 @@ struct efm_batcher {
     float *pool[2];    /* [charges, D] of a round that no field holds */
     uint32_t *partner; /* [charges] matched pairs: the target's charge for each of the source */
     void *pairing;     /* working space */
+    /* chain_single: the mean of a plate's samples [D], and their mean squared distance to it */
+    double *mean[2], variance[2];
     float *x, *target_x, *z, *target_z, *weight;
     enum efm_plate_side *side;      /* [size] */
     double *height, *up, *log_norm; /* [size] */
@@ -90,6 +92,9 @@ const float *efm_batcher_pair(const struct efm_batcher *batcher, enum efm_plate_
 
 /* Fills target_x, target_z and weight for the points in x and z; true when a weight is not 1. */
 bool efm_batcher_target(struct efm_batcher *batcher, uint64_t step);
+
+/* Fills mean and variance by the first samples of both plates, drawn into `pairs`. */
+void efm_batcher_measure_plates(struct efm_batcher *batcher);
 
 /* Calls body(batcher and step, i) for the points of a step, some at a time, on the team. */
 typedef void efm_batcher_body(struct efm_batcher *batcher, uint64_t step, size_t i);

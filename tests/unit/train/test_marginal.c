@@ -225,6 +225,50 @@ static void velocities_are_numbers_in_any_dimension(void **state)
     }
 }
 
+/* A function of the point alone, the same whichever charge made it: a plain one of the plates' means and variances; and with
+ * it the loss is not that of a few points, as it is without. */
+static void the_weight_knows_the_point_alone(void **state)
+{
+    (void)state;
+    enum { COUNT = 64, SIZE = 8192 };
+    struct plates plates = plates_random(COUNT, COUNT, 2, 9);
+    struct efm_batch_options options = plates_options(EFM_SAMPLER_MARGINAL, EFM_TRAIN_CHAIN_SINGLE, SIZE);
+    struct efm_batcher *batcher = plates_batcher(&plates, &options, NULL);
+    struct efm_training_batch batch = plates_make(batcher, 0);
+    double mean[2][2] = {{0}}, variance[2] = {0}, weighted = 0, squares = 0, largest = 0, most = 0;
+    for (int side = 0; side < 2; side++)
+        for (int d = 0; d < 2; d++) {
+            double square = 0;
+            for (size_t i = 0; i < COUNT; i++) {
+                double value = (double)plates.values[side][2 * i + (size_t)d];
+                mean[side][d] += value / COUNT;
+                square += value * value / COUNT;
+            }
+            variance[side] += square - mean[side][d] * mean[side][d];
+        }
+    assert_non_null(batch.weight);
+    for (size_t i = 0; i < SIZE; i++) {
+        const float *x = batch.x + 2 * i, *v = batch.target_x + 2 * i;
+        double sum = 0, v2 = (double)v[0] * (double)v[0] + (double)v[1] * (double)v[1];
+        for (int side = 0; side < 2; side++) {
+            double a = (double)x[0] - mean[side][0], b = (double)x[1] - mean[side][1];
+            double e2 = fmin(a * a + b * b + variance[side], 6.25 * 16 * 3);
+            double ratio = efm_chain_single_ratio(e2, (double)batch.z[i] - 4 * side, 4, 2);
+            sum += e2 * ratio * ratio / 2;
+        }
+        if (batch.weight[i] != 0 && !(fabs((double)batch.weight[i] * (1 + sum) - 1) < 1e-4))
+            fail_msg("point %zu weighs %g, not %g", i, (double)batch.weight[i], 1 / (1 + sum));
+        weighted += (double)batch.weight[i] * v2;
+        squares += v2;
+        largest = fmax(largest, (double)batch.weight[i] * v2);
+        most = fmax(most, v2);
+    }
+    assert_true(most > 0.3 * squares);
+    assert_true(largest < 0.05 * weighted);
+    efm_batcher_destroy(batcher);
+    plates_free(&plates);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +279,7 @@ int main(void)
         cmocka_unit_test(chain_points_have_the_density_of_e_z),
         cmocka_unit_test(the_mean_velocity_is_that_of_the_chain),
         cmocka_unit_test(velocities_are_numbers_in_any_dimension),
+        cmocka_unit_test(the_weight_knows_the_point_alone),
     };
     return cmocka_run_group_tests_name("train/marginal", tests, NULL, NULL);
 }
