@@ -104,7 +104,8 @@ static bool is_given(const struct api_train *train, const char *name)
 static void adapt(const struct api_train *train, struct api_train_values *defaults)
 {
     const struct api_train_values *given = &train->values;
-    if (is_given(train, "field") && given->field == EFM_TRAIN_CHAIN_SINGLE)
+    if (is_given(train, "field") &&
+        (given->field == EFM_TRAIN_CHAIN_SINGLE || given->field == EFM_TRAIN_CHAIN))
         defaults->sampler = EFM_SAMPLER_MARGINAL;
     if (is_given(train, "field") && given->field == EFM_TRAIN_FLOW_MATCHING)
         defaults->sampler = EFM_SAMPLER_UNIFORM;

@@ -12,9 +12,8 @@
 static const struct {
     const char *word, *field, *velocity;
 } targets[] = {
-    {"per_plate", "per_plate", "false"},
-    {"superposition", "superposition", "false"},
-    {"chain_single", "chain", "true"},
+    {"per_plate", "per_plate", "false"},        {"superposition", "superposition", "false"},
+    {"chain_single", "chain", "true"},          {"chain", "chain", "false"},
     {"flow_matching", "flow_matching", "true"},
 };
 

@@ -1,7 +1,7 @@
 /* batch.h - what a network is trained on in one step: points of the training volume and the field there.
  *
  * A step draws `charges` samples a plate, puts `size` points between them by a sampler, and takes the target at the
- * points: the field of these charges (per_plate, superposition), the velocity of a chain seen from one charge
+ * points: the field of these charges (per_plate, superposition, chain), the velocity of a chain seen from one charge
  * (chain_single), or of a straight line (flow_matching). All of it is a function of (seed, step).
  *
  *     efm_batcher_create(&batcher, &options, source, target, team, &error);
@@ -25,6 +25,7 @@
 #define EFM_TARGET_MAP(X)                                                                                    \
     X(EFM_TRAIN_PER_PLATE, "per_plate", "the difference of the plates' normalised mean offsets")             \
     X(EFM_TRAIN_SUPERPOSITION, "superposition", "the unit direction of E times sqrt(D + 1)")                 \
+    X(EFM_TRAIN_CHAIN, "chain", "the unit direction of the endless chain's E times sqrt(D + 1)")             \
     X(EFM_TRAIN_CHAIN_SINGLE, "chain_single",                                                                \
       "the velocity of the chain from the one charge that made the point")                                   \
     X(EFM_TRAIN_FLOW_MATCHING, "flow_matching", "the velocity (q - p) / L of a random pair, for comparison")

@@ -78,6 +78,7 @@ enum efm_field_kind efm_training_target_kind(enum efm_training_target target)
         return EFM_FIELD_PER_PLATE;
     case EFM_TRAIN_SUPERPOSITION:
         return EFM_FIELD_SUPERPOSITION;
+    case EFM_TRAIN_CHAIN:
     case EFM_TRAIN_CHAIN_SINGLE:
         return EFM_FIELD_CHAIN;
     case EFM_TRAIN_FLOW_MATCHING:

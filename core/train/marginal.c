@@ -81,7 +81,7 @@ EFM_CLONES static void spread_out(float *restrict x, float spread, const float *
 void efm_train_point_marginal(const struct efm_batch_options *options, size_t dimension,
                               struct efm_train_point *point)
 {
-    bool chain = options->target == EFM_TRAIN_CHAIN_SINGLE;
+    bool chain = efm_training_target_kind(options->target) == EFM_FIELD_CHAIN;
     point->z = (float)efm_train_height(options, point->random);
     double z = (double)point->z;
     double spread = chain ? chain_spread(options, z, point->random, &point->side)

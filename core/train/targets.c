@@ -178,7 +178,7 @@ static void flow_matching(struct efm_batcher *batcher, uint64_t step, size_t i)
     scale_target(v, 1 / batcher->options.length, dimension);
 }
 
-/* The field has left unit directions; per_plate keeps its length, a superposition is scaled to sqrt(D + 1). */
+/* The field has left unit directions; per_plate keeps its length, the others are scaled to sqrt(D + 1). */
 static void field_at(struct efm_batcher *batcher, uint64_t step, size_t i)
 {
     (void)step;

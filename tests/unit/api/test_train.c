@@ -136,6 +136,7 @@ static void adapts_defaults(void **state)
         size_t charges; /* 0: not looked at */
     } cases[] = {
         {"\"field\":\"chain_single\"", EFM_SAMPLER_MARGINAL, 0},
+        {"\"field\":\"chain\"", EFM_SAMPLER_MARGINAL, 0},
         {"\"field\":\"flow_matching\"", EFM_SAMPLER_UNIFORM, 0},
         {"\"batch\":50000,\"sampler\":\"tube\"", EFM_SAMPLER_TUBE, 50000},
     };
@@ -285,7 +286,7 @@ static void refuses(void **state)
         {"\"batch\":65537", API_P_INVALID_PARAMETER, "/batch", "1..65536"},
         {"\"L\":-1", API_P_INVALID_PARAMETER, "/L", NULL},
         {"\"ema\":1", API_P_INVALID_PARAMETER, "/ema", NULL},
-        {"\"field\":\"chain\"", API_P_INVALID_PARAMETER, "/field", "chain_single"},
+        {"\"field\":\"chains\"", API_P_INVALID_PARAMETER, "/field", "chain_single"},
         {"\"weights\":16", API_P_INVALID_PARAMETER, "/weights", "bf16"},
         {"\"shards\":65", API_P_INVALID_PARAMETER, "/shards", "1..64"},
         {"\"image\":[32,32]", API_P_INVALID_PARAMETER, "/image", "object"},

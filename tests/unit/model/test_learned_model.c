@@ -273,6 +273,7 @@ static void a_target_tells_field_and_velocity(void **state)
     } cases[] = {{"per_plate", EFM_FIELD_PER_PLATE, false},
                  {"superposition", EFM_FIELD_SUPERPOSITION, false},
                  {"chain_single", EFM_FIELD_CHAIN, true},
+                 {"chain", EFM_FIELD_CHAIN, false},
                  {"flow_matching", EFM_FIELD_FLOW_MATCHING, true}};
     struct efm_net *net = tiny_mlp(2);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

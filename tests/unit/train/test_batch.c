@@ -13,6 +13,7 @@ static const struct {
     {EFM_SAMPLER_GEOMETRIC, EFM_TRAIN_PER_PLATE},   {EFM_SAMPLER_GEOMETRIC, EFM_TRAIN_SUPERPOSITION},
     {EFM_SAMPLER_TUBE, EFM_TRAIN_PER_PLATE},        {EFM_SAMPLER_TUBE, EFM_TRAIN_SUPERPOSITION},
     {EFM_SAMPLER_MARGINAL, EFM_TRAIN_PER_PLATE},    {EFM_SAMPLER_MARGINAL, EFM_TRAIN_SUPERPOSITION},
+    {EFM_SAMPLER_UNIFORM, EFM_TRAIN_CHAIN},         {EFM_SAMPLER_MARGINAL, EFM_TRAIN_CHAIN},
     {EFM_SAMPLER_MARGINAL, EFM_TRAIN_CHAIN_SINGLE}, {EFM_SAMPLER_UNIFORM, EFM_TRAIN_FLOW_MATCHING},
 };
 enum { PAIRS = sizeof pairs / sizeof pairs[0] };
@@ -47,9 +48,11 @@ static void targets_say_what_is_learned(void **state)
     assert_int_equal(efm_training_target_kind(EFM_TRAIN_PER_PLATE), EFM_FIELD_PER_PLATE);
     assert_int_equal(efm_training_target_kind(EFM_TRAIN_SUPERPOSITION), EFM_FIELD_SUPERPOSITION);
     assert_int_equal(efm_training_target_kind(EFM_TRAIN_CHAIN_SINGLE), EFM_FIELD_CHAIN);
+    assert_int_equal(efm_training_target_kind(EFM_TRAIN_CHAIN), EFM_FIELD_CHAIN);
     assert_int_equal(efm_training_target_kind(EFM_TRAIN_FLOW_MATCHING), EFM_FIELD_FLOW_MATCHING);
     assert_false(efm_training_target_is_velocity(EFM_TRAIN_PER_PLATE));
     assert_false(efm_training_target_is_velocity(EFM_TRAIN_SUPERPOSITION));
+    assert_false(efm_training_target_is_velocity(EFM_TRAIN_CHAIN));
     assert_true(efm_training_target_is_velocity(EFM_TRAIN_CHAIN_SINGLE));
     assert_true(efm_training_target_is_velocity(EFM_TRAIN_FLOW_MATCHING));
 }
@@ -251,7 +254,7 @@ static void fields_are_the_plain_sums(void **state)
     (void)state;
     for (size_t dimension = 1; dimension <= 3; dimension++)
         for (size_t k = 0; k < PAIRS; k++) {
-            if (efm_training_target_is_velocity(pairs[k].target))
+            if (efm_training_target_is_velocity(pairs[k].target) || pairs[k].target == EFM_TRAIN_CHAIN)
                 continue;
             struct plates plates = plates_random(80, 80, dimension, k);
             struct efm_batch_options options = plates_options(pairs[k].sampler, pairs[k].target, 80);
@@ -274,6 +277,43 @@ static void fields_are_the_plain_sums(void **state)
             efm_batcher_destroy(batcher);
             plates_free(&plates);
         }
+}
+
+/* D = 3: rows up to +-2,000 of the plates one by one, which leaves out a part in 10^6. */
+static void the_chain_is_the_sum_of_its_rows(void **state)
+{
+    (void)state;
+    enum { D = 3, SIZE = 20, ROWS = 1000 };
+    struct plates plates = plates_random(SIZE, SIZE, D, 3);
+    struct efm_batch_options options = plates_options(EFM_SAMPLER_MARGINAL, EFM_TRAIN_CHAIN, SIZE);
+    struct efm_batcher *batcher = plates_batcher(&plates, &options, NULL);
+    struct efm_training_batch batch = plates_make(batcher, 1);
+    assert_non_null(batch.target_z);
+    for (size_t i = 0; i < SIZE; i++) {
+        const float *x = batch.x + D * i;
+        double e[D + 1] = {0}, size = 0;
+        for (size_t j = 0; j < (size_t)2 * SIZE; j++) {
+            const float *c = plates.values[j % 2] + D * (j / 2);
+            for (int m = -ROWS; m <= ROWS; m++) {
+                double dz = (double)batch.z[i] - options.length * (2 * m + (double)(j % 2)), r2 = dz * dz;
+                for (size_t d = 0; d < D; d++)
+                    r2 += pow((double)x[d] - (double)c[d], 2);
+                double q = (j % 2 == 0 ? 1 : -1) / (r2 * r2);
+                for (size_t d = 0; d < D; d++)
+                    e[d] += q * ((double)x[d] - (double)c[d]);
+                e[D] += q * dz;
+            }
+        }
+        for (size_t d = 0; d <= D; d++)
+            size += e[d] * e[d];
+        for (size_t d = 0; d <= D; d++) {
+            double got = d < D ? (double)batch.target_x[D * i + d] : (double)batch.target_z[i];
+            if (!(fabs(got - 2 * e[d] / sqrt(size)) < 1e-3))
+                fail_msg("point %zu, component %zu: %g, not %g", i, d, got, 2 * e[d] / sqrt(size));
+        }
+    }
+    efm_batcher_destroy(batcher);
+    plates_free(&plates);
 }
 
 /* x runs from p to q: what is left of z / L and the velocity gives both back. */
@@ -612,6 +652,7 @@ int main(void)
         cmocka_unit_test(points_lie_between_their_pair),
         cmocka_unit_test(a_tube_is_round),
         cmocka_unit_test(fields_are_the_plain_sums),
+        cmocka_unit_test(the_chain_is_the_sum_of_its_rows),
         cmocka_unit_test(flow_matching_is_the_slope_of_its_line),
         cmocka_unit_test(a_point_on_a_charge_does_no_harm),
         cmocka_unit_test(a_point_without_a_target_has_no_weight),
