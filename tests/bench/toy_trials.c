@@ -99,8 +99,9 @@ static void choose_solver(struct efm_flow_options *options, const char *words)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strlen(names[i]) == length && memcmp(names[i], words, length) == 0)
             options->solver = (enum efm_solver)i;
-    if (rest != NULL && atoi(rest + 1) > 0)
-        options->steps = (uint32_t)atoi(rest + 1);
+    unsigned long steps = rest != NULL ? strtoul(rest + 1, NULL, 10) : 0;
+    if (steps > 0)
+        options->steps = (uint32_t)steps;
     options->variable = strstr(words, "log_z") != NULL ? EFM_VARIABLE_LOG_Z : EFM_VARIABLE_Z;
     options->max_evaluations = 4000;
     options->tolerance = 1e-3;
