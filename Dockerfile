@@ -28,7 +28,7 @@ LABEL org.opencontainers.image.title="efmd" \
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y \
         libmicrohttpd12 libjansson4 zlib1g \
-        libspng0 libjpeg62-turbo libwebp7 libwebpdemux2 libnettle8 \
+        libspng0 libjpeg62-turbo libwebp7 libwebpdemux2 libnettle8 libdnnl2 \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/efmd
 COPY --from=build /out/usr/bin/efmd /usr/bin/efmd

@@ -100,6 +100,19 @@ static bool is_given(const struct api_train *train, const char *name)
     return api_parameter_given(&api_train_table, &train->seen, name);
 }
 
+/* Matched pairs are for a few thousand charges that points lie between. */
+static bool can_match(const struct api_train *train, const struct api_train_values *defaults)
+{
+    const struct api_train_values *given = &train->values;
+    enum efm_sampler sampler =
+        (enum efm_sampler)(is_given(train, "sampler") ? given->sampler : defaults->sampler);
+    if (sampler == EFM_SAMPLER_MARGINAL)
+        return false;
+    if (is_given(train, "charges") && (given->charges == 0 || given->charges > EFM_BATCH_MOST_MATCHED))
+        return false;
+    return !is_given(train, "batch") || given->batch <= EFM_BATCH_MOST_MATCHED;
+}
+
 /* Defaults that hang on what was given: a field that has one sampler, and a batch that needs its charges. */
 static void adapt(const struct api_train *train, struct api_train_values *defaults)
 {
@@ -109,6 +122,8 @@ static void adapt(const struct api_train *train, struct api_train_values *defaul
         defaults->sampler = EFM_SAMPLER_MARGINAL;
     if (is_given(train, "field") && given->field == EFM_TRAIN_FLOW_MATCHING)
         defaults->sampler = EFM_SAMPLER_UNIFORM;
+    if (!can_match(train, defaults))
+        defaults->pairing = EFM_PAIRING_RANDOM;
     if (is_given(train, "batch") && defaults->charges != 0 && defaults->charges < given->batch)
         defaults->charges = given->batch;
 }

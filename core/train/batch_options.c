@@ -94,15 +94,22 @@ bool efm_training_target_is_velocity(enum efm_training_target target)
 
 void efm_batch_options_default(struct efm_batch_options *options, const struct efm_shape *shape)
 {
-    bool image = efm_shape_is_image(shape);
-    *options = (struct efm_batch_options){.sampler = image ? EFM_SAMPLER_UNIFORM : EFM_SAMPLER_GEOMETRIC,
-                                          .target = EFM_TRAIN_PER_PLATE,
-                                          .length = image ? 10 : 6,
-                                          .lowest = 1e-3,
-                                          .gamma = image ? 5 : 1e-7,
-                                          .size = image ? 64 : 1024,
-                                          .charges = image ? 1024 : 2048,
-                                          .refresh = 0};
+    static const struct efm_batch_options image = {.sampler = EFM_SAMPLER_UNIFORM,
+                                                   .pairing = EFM_PAIRING_MATCHED,
+                                                   .target = EFM_TRAIN_SUPERPOSITION,
+                                                   .length = 40,
+                                                   .lowest = 1e-3,
+                                                   .gamma = 5,
+                                                   .size = 64,
+                                                   .charges = 1024};
+    static const struct efm_batch_options vector = {.sampler = EFM_SAMPLER_GEOMETRIC,
+                                                    .target = EFM_TRAIN_PER_PLATE,
+                                                    .length = 6,
+                                                    .lowest = 1e-3,
+                                                    .gamma = 1e-7,
+                                                    .size = 1024,
+                                                    .charges = 2048};
+    *options = efm_shape_is_image(shape) ? image : vector;
 }
 
 static enum efm_status check_numbers(const struct efm_batch_options *options, struct efm_error *error)

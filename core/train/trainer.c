@@ -207,9 +207,10 @@ static void write_record(const struct efm_trainer *trainer, struct efm_buffer *o
 {
     const struct efm_trainer_spec *spec = &trainer->spec;
     uint64_t step = efm_trainer_step_count(trainer);
-    efm_buffer_format(out, "{\"steps\":%llu,\"seed\":%llu,\"sampler\":\"%s\",\"target\":\"%s\"",
-                      (unsigned long long)step, (unsigned long long)spec->seed,
-                      efm_sampler_name(spec->batch.sampler), efm_training_target_name(spec->batch.target));
+    efm_buffer_format(
+        out, "{\"steps\":%llu,\"seed\":%llu,\"sampler\":\"%s\",\"target\":\"%s\",\"pairing\":\"%s\"",
+        (unsigned long long)step, (unsigned long long)spec->seed, efm_sampler_name(spec->batch.sampler),
+        efm_training_target_name(spec->batch.target), efm_pairing_name(spec->batch.pairing));
     efm_buffer_format(out, ",\"charges\":%zu,\"batch\":%zu,\"loss\":", spec->batch.charges, spec->batch.size);
     if (step > 0)
         efm_buffer_format(out, "%.9g", trainer->loss);

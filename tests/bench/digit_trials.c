@@ -7,7 +7,7 @@
  * FOLDER gets sources.u8, real.u8 and for each look result-STEP-SOLVERNFE.u8, images of 32 x 32 x 3 bytes: 512 threes and
  * 1,000 twos that were held back. A JSON line a look goes to standard output; seconds are those of training alone.
  * Keys: target sampler pairing charges refresh batch steps rate warmup schedule ema clip L lowest gamma nf mult blocks precision seed
- * threads looks (how many, evenly) solvers (of the last look: "5,10,20,50,rk45") model (a file for the last one). */
+ * threads looks (how many, evenly) solvers (of the last look: "5,10,20,50,h5,rk45": Euler's or, h, Heun's steps) model (a file for the last one). */
 #include "core/base/memory.h"
 #include "core/data/subset.h"
 #include "core/flow/flow.h"
@@ -143,11 +143,13 @@ static double follow(struct trial *trial, const struct efm_model *model, const c
     float *results = malloc(SOURCES * DIMENSION * sizeof *results);
     double evaluations = 0;
     efm_model_flow_options(model, &options);
-    options.solver = strcmp(solver, "rk45") == 0 ? EFM_SOLVER_RK45 : EFM_SOLVER_EULER;
+    options.solver = strcmp(solver, "rk45") == 0 ? EFM_SOLVER_RK45
+                     : solver[0] == 'h'          ? EFM_SOLVER_HEUN
+                                                 : EFM_SOLVER_EULER;
     options.variable = EFM_VARIABLE_Z;
     options.tolerance = 1e-4;
-    if (options.solver == EFM_SOLVER_EULER)
-        options.steps = (uint32_t)strtoul(solver, NULL, 10);
+    if (options.solver != EFM_SOLVER_RK45)
+        options.steps = (uint32_t)strtoul(solver + (solver[0] == 'h'), NULL, 10);
     must(efm_flow_create(&flow, field, AT_ONCE, trial->team, &error), &error);
     *landed = 0;
     for (size_t first = 0; first < SOURCES; first += AT_ONCE) {

@@ -151,6 +151,26 @@ static void adapts_defaults(void **state)
         assert_true(cases[i].charges == 0 || spec.batch.charges == cases[i].charges);
         api_train_release(&train);
     }
+    /* images match their pairs where that can be done */
+    static const struct {
+        const char *more;
+        enum efm_pairing pairing;
+    } images[] = {
+        {"", EFM_PAIRING_MATCHED},
+        {"\"field\":\"flow_matching\"", EFM_PAIRING_MATCHED},
+        {"\"field\":\"chain_single\"", EFM_PAIRING_RANDOM},
+        {"\"sampler\":\"marginal\"", EFM_PAIRING_RANDOM},
+        {"\"charges\":0", EFM_PAIRING_RANDOM},
+        {"\"charges\":10000", EFM_PAIRING_RANDOM},
+        {"\"batch\":5000", EFM_PAIRING_RANDOM},
+    };
+    const struct efm_shape image = efm_shape_image(32, 32, 3);
+    for (size_t i = 0; i < sizeof images / sizeof images[0]; i++) {
+        assert_true(parse_more(&train, images[i].more, &problem));
+        assert_true(api_train_complete(&train, &image, &spec, &problem));
+        assert_int_equal(spec.batch.pairing, images[i].pairing);
+        api_train_release(&train);
+    }
     /* and is never changed itself */
     assert_true(parse_more(&train, "\"field\":\"chain_single\",\"sampler\":\"uniform\"", &problem));
     assert_false(api_train_complete(&train, &plane, &spec, &problem));

@@ -81,6 +81,8 @@ static void options_have_limits(void **state)
         efm_batch_options_default(&usual, &shapes[i]);
         assert_int_equal(efm_batch_options_check(&usual, NULL), EFM_OK);
     }
+    usual.length = 10;
+    usual.pairing = EFM_PAIRING_RANDOM;
     REFUSE(sampler, (enum efm_sampler)17, "out of range");
     REFUSE(target, (enum efm_training_target)17, "out of range");
     REFUSE(length, 0, "L must be");
