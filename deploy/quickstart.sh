@@ -14,7 +14,7 @@ port_file=$home/port
 log=$home/efmd.log
 binary=build/server/efmd
 model=threes-to-twos
-picture=deploy/demo/unseen/3-00301.png
+picture=deploy/demo/unseen/3-05132.png
 result=$home/$model.png
 
 say() { printf '\n== %s\n' "$*"; }

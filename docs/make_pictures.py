@@ -5,6 +5,8 @@
 lines.png   one dimension, seen from the side: P (red) uniform at z = 0, Q (blue) in two intervals at z = L = 2; the lines of
             the three maps from 48 fresh samples, traced by POST /v1/models/{name}/trace
 digits.png  unseen threes (left), seven points of their journey, and where they landed (right), by POST /transfer?trajectory=8
+            through exact fields
+journeys.png the same of eight threes by the demo model, in two columns
 """
 
 import io
@@ -82,7 +84,7 @@ def make_digits():
     rows = []
     for field in ("chain", "per_plate"):
         call("PUT", "/v1/models/picture", dict(spec, map="chain" if field == "chain" else "forward"))
-        for name in sorted(os.listdir(os.path.join(demo, "unseen"))):
+        for name in sorted(os.listdir(os.path.join(demo, "unseen")))[:4]:
             with open(os.path.join(demo, "unseen", name), "rb") as file:
                 row = call("POST", "/transfer?model=picture&trajectory=8&seed=1", file.read(), "image/png")
             rows.append(Image.open(io.BytesIO(row)).convert("RGB"))
@@ -97,5 +99,24 @@ def make_digits():
     sheet.resize((sheet.width * 2, sheet.height * 2), Image.NEAREST).save(os.path.join(HERE, "digits.png"), optimize=True)
 
 
+def make_journeys():
+    demo = os.path.join(HERE, "..", "deploy", "demo")
+    with open(os.path.join(demo, "threes-to-twos.safetensors"), "rb") as file:
+        call("PUT", "/v1/models/picture", file.read(), "application/octet-stream")
+    rows = []
+    for name in sorted(os.listdir(os.path.join(demo, "unseen")))[:8]:
+        with open(os.path.join(demo, "unseen", name), "rb") as file:
+            row = call("POST", "/transfer?model=picture&trajectory=8", file.read(), "image/png")
+        rows.append(Image.open(io.BytesIO(row)).convert("RGB"))
+    call("DELETE", "/v1/models/picture")
+    half, gap = (len(rows) + 1) // 2, 12
+    width, height = rows[0].size
+    sheet = Image.new("RGB", (2 * width + gap, half * height), "white")
+    for i, row in enumerate(rows):
+        sheet.paste(row, (i // half * (width + gap), i % half * height))
+    sheet.resize((sheet.width * 2, sheet.height * 2), Image.NEAREST).save(os.path.join(HERE, "journeys.png"), optimize=True)
+
+
 make_lines()
 make_digits()
+make_journeys()

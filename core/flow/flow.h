@@ -40,7 +40,9 @@
 
 #define EFM_VARIABLE_MAP(X)                                                                                  \
     X(EFM_VARIABLE_Z, "z", "equal steps in z")                                                               \
-    X(EFM_VARIABLE_LOG_Z, "log_z", "steps in ln(z / (L - z)): ever finer towards both plates")
+    X(EFM_VARIABLE_LOG_Z, "log_z", "steps in ln(z / (L - z)): ever finer towards both plates")               \
+    X(EFM_VARIABLE_ROOT_Z, "root_z",                                                                         \
+      "steps in the root of the height over the plate where the line starts: finer there")
 
 #define EFM_DIRECTION_MAP(X)                                                                                 \
     X(EFM_DIRECTION_FORWARD, "forward", "source to target")                                                  \

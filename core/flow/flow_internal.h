@@ -58,7 +58,7 @@ struct efm_line {
 
     double t, t_begin, t_end, step; /* of the step variable; t_end is infinite for arc length */
     uint32_t steps_left;            /* fixed steps */
-    double start_height, landing_height;
+    double start_height, landing_height, end_height; /* end: of the last step */
     double unit,
         next_unit;       /* arc length: the distance that steps are relative to, here and at the last stage */
     double field_before; /* stochastic: E_z in front of a plate, kept while the other side is looked at */

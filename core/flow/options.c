@@ -35,10 +35,11 @@ const char *efm_line_state_name(enum efm_line_state state)
 /* Evaluations of a network are dear, and its field is smooth where the charges' is not. */
 static void default_learned(struct efm_flow_options *options, enum efm_field_kind kind)
 {
-    bool straight = kind == EFM_FIELD_PER_PLATE || kind == EFM_FIELD_FLOW_MATCHING;
+    bool straight = kind != EFM_FIELD_CHAIN;
     options->map = kind == EFM_FIELD_CHAIN ? EFM_MAP_CHAIN : EFM_MAP_FORWARD;
     options->solver = EFM_SOLVER_EULER;
-    options->variable = EFM_VARIABLE_Z;
+    /* A superposition bends where it begins: ten such steps serve it like fifty equal ones (docs/learned.md). */
+    options->variable = kind == EFM_FIELD_SUPERPOSITION ? EFM_VARIABLE_ROOT_Z : EFM_VARIABLE_Z;
     options->steps = straight ? 10 : 50;
 }
 
@@ -96,7 +97,7 @@ enum efm_status efm_flow_options_check(const struct efm_flow_options *options, c
                                        struct efm_error *error)
 {
     if ((unsigned)options->map > EFM_MAP_CHAIN || (unsigned)options->solver > EFM_SOLVER_ARC_LENGTH ||
-        (unsigned)options->variable > EFM_VARIABLE_LOG_Z ||
+        (unsigned)options->variable > EFM_VARIABLE_ROOT_Z ||
         (unsigned)options->direction > EFM_DIRECTION_REVERSE)
         return efm_error_set(error, EFM_E_ARGUMENT, "an option of the flow is out of range");
     if (options->steps < 1 || options->steps > EFM_FLOW_MAX_STEPS)

@@ -20,17 +20,43 @@ void efm_line_end(struct efm_line *line, enum efm_line_state state)
 /* The step variable of a height and back, and d height / d t; see enum efm_variable. */
 static double variable_of(const struct efm_line *line, double height)
 {
-    return line->options.variable == EFM_VARIABLE_Z ? height : log(height / (line->length - height));
+    switch (line->options.variable) {
+    case EFM_VARIABLE_LOG_Z:
+        return log(height / (line->length - height));
+    case EFM_VARIABLE_ROOT_Z:
+        return sqrt(height);
+    case EFM_VARIABLE_Z:
+        break;
+    }
+    return height;
 }
 
 static double height_of(const struct efm_line *line, double t)
 {
-    return line->options.variable == EFM_VARIABLE_Z ? t : line->length / (1 + exp(-t));
+    switch (line->options.variable) {
+    case EFM_VARIABLE_LOG_Z:
+        return line->length / (1 + exp(-t));
+    case EFM_VARIABLE_ROOT_Z:
+        return t == line->t_end ? line->end_height : t * t; /* on the plate, not beside it */
+    case EFM_VARIABLE_Z:
+        break;
+    }
+    return t;
 }
 
+/* Euler's in root_z is that of the whole step, so that a step goes straight in z: at the start, where the root is steep, the
+ * slope of a point would hardly move the line. */
 static double slope_of_height(const struct efm_line *line, double height)
 {
-    return line->options.variable == EFM_VARIABLE_Z ? 1 : height * (line->length - height) / line->length;
+    switch (line->options.variable) {
+    case EFM_VARIABLE_LOG_Z:
+        return height * (line->length - height) / line->length;
+    case EFM_VARIABLE_ROOT_Z:
+        return line->options.solver == EFM_SOLVER_EULER ? 2 * line->t + line->step : 2 * sqrt(height);
+    case EFM_VARIABLE_Z:
+        break;
+    }
+    return 1;
 }
 
 void efm_line_ask(struct efm_line *line, enum efm_line_phase phase, double height)
@@ -119,9 +145,11 @@ void efm_line_begin_steps(struct efm_line *line, double height)
         line->step = 0.1;
     } else {
         double last = line->length - line->landing_height;
-        bool straight = line->options.solver == EFM_SOLVER_EULER && line->options.variable == EFM_VARIABLE_Z;
+        bool straight =
+            line->options.solver == EFM_SOLVER_EULER && line->options.variable != EFM_VARIABLE_LOG_Z;
         line->t = line->t_begin = variable_of(line, height);
-        line->t_end = variable_of(line, straight ? line->length : last);
+        line->end_height = straight ? line->length : last;
+        line->t_end = variable_of(line, line->end_height);
         /* With fixed steps the straight piece at the end is one of them, except where all steps are straight.
          */
         line->steps_left =

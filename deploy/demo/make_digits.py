@@ -8,7 +8,7 @@ IMAGES and LABELS are the two IDX files, plain or gzipped. The digits of the wan
 order of the file; FIRST..FIRST+COUNT-1 of them are brought to 32x32, and their grey is multiplied by a colour
 of random hue at full saturation, on black. The colour depends on SEED, DIGIT and the number of the digit
 alone. OUT ending in .tar gets them as a tar of PNG files, anything else is a folder. The last 1,000 of each
-digit are for validation and are never touched.
+digit are for validation and are not touched, unless --hold-out says otherwise.
 """
 
 import argparse

@@ -7,7 +7,7 @@
  * FOLDER gets sources.u8, real.u8 and for each look result-STEP-SOLVERNFE.u8, images of 32 x 32 x 3 bytes: 512 threes and
  * 1,000 twos that were held back. A JSON line a look goes to standard output; seconds are those of training alone.
  * Keys: target sampler pairing charges refresh batch steps rate warmup schedule ema clip L lowest gamma nf mult blocks precision seed
- * threads looks (how many, evenly) solvers (of the last look: "5,10,20,50,h5,rk45": Euler's or, h, Heun's steps) model (a file for the last one). */
+ * threads load (a model file to look at, in place of training) looks (how many, evenly) solvers (of the last look: "5,10,h5,r10,rk45": Euler's steps in z or, r, in its root, Heun's, h) model (a file for the last one). */
 #include "core/base/memory.h"
 #include "core/data/subset.h"
 #include "core/flow/flow.h"
@@ -30,7 +30,7 @@ enum {
 
 struct trial {
     struct efm_trainer_spec spec;
-    const char *folder, *solvers, *model;
+    const char *folder, *solvers, *model, *load;
     size_t threads, looks;
     struct efm_dataset *train[2], *held[2];
     struct efm_team *team;
@@ -56,7 +56,7 @@ static double now(void)
 static uint8_t *read_file(const char *folder, const char *name, size_t *size)
 {
     char path[1024];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s%s%s", folder, folder[0] != '\0' ? "/" : "", name);
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
         perror(path);
@@ -146,10 +146,11 @@ static double follow(struct trial *trial, const struct efm_model *model, const c
     options.solver = strcmp(solver, "rk45") == 0 ? EFM_SOLVER_RK45
                      : solver[0] == 'h'          ? EFM_SOLVER_HEUN
                                                  : EFM_SOLVER_EULER;
-    options.variable = EFM_VARIABLE_Z;
+    options.variable =
+        solver[0] == 'r' && options.solver == EFM_SOLVER_EULER ? EFM_VARIABLE_ROOT_Z : EFM_VARIABLE_Z;
     options.tolerance = 1e-4;
     if (options.solver != EFM_SOLVER_RK45)
-        options.steps = (uint32_t)strtoul(solver + (solver[0] == 'h'), NULL, 10);
+        options.steps = (uint32_t)strtoul(solver + strspn(solver, "hr"), NULL, 10);
     must(efm_flow_create(&flow, field, AT_ONCE, trial->team, &error), &error);
     *landed = 0;
     for (size_t first = 0; first < SOURCES; first += AT_ONCE) {
@@ -174,18 +175,15 @@ static double follow(struct trial *trial, const struct efm_model *model, const c
     return evaluations / SOURCES;
 }
 
-static void look(struct trial *trial, double seconds, double loss, const char *solvers)
+/* Follows all sources by each solver of the list, and says what came of it. */
+static void look_at(struct trial *trial, const struct efm_model *model, const char *solvers,
+                    unsigned long long step, double seconds, double loss)
 {
-    struct efm_error error = {0};
-    struct efm_model *model;
-    const struct efm_trainer_names names = {"threes", "twos", true};
     char list[256], *rest = list;
-    must(efm_trainer_model(trial->trainer, &names, &model, &error), &error);
     snprintf(list, sizeof list, "%s", solvers);
     for (char *solver = strtok_r(rest, ",", &rest); solver != NULL; solver = strtok_r(rest, ",", &rest)) {
         char name[128];
         size_t landed;
-        unsigned long long step = (unsigned long long)efm_trainer_step_count(trial->trainer);
         snprintf(name, sizeof name, "result-%llu-%s.u8", step, solver);
         double evaluations = follow(trial, model, solver, name, &landed);
         printf("{\"step\":%llu,\"seconds\":%.1f,\"loss\":%.5f,\"solver\":\"%s\",\"nfe\":%.1f,\"landed\":%zu,"
@@ -193,14 +191,41 @@ static void look(struct trial *trial, double seconds, double loss, const char *s
                step, seconds, loss, solver, evaluations, landed, name);
         fflush(stdout);
     }
-    if (trial->model != NULL && efm_trainer_step_count(trial->trainer) == trial->spec.steps) {
-        struct efm_buffer out = efm_buffer_limited(1 << 30);
-        must(efm_model_save(model, &out, &error), &error);
-        FILE *file = fopen(trial->model, "wb");
-        if (file == NULL || fwrite(out.data, 1, out.size, file) != out.size || fclose(file) != 0)
-            exit(1);
-        efm_buffer_release(&out);
-    }
+}
+
+static void look_at_file(struct trial *trial)
+{
+    struct efm_error error = {0};
+    struct efm_model *model;
+    size_t size;
+    uint8_t *bytes = read_file("", trial->load, &size);
+    must(efm_model_load(&model, bytes, size, SIZE_MAX, &error), &error);
+    look_at(trial, model, trial->solvers, 0, 0, 0);
+    efm_model_unref(model);
+    free(bytes);
+}
+
+static void save(const char *path, const struct efm_model *model)
+{
+    struct efm_error error = {0};
+    struct efm_buffer out = efm_buffer_limited(1 << 30);
+    must(efm_model_save(model, &out, &error), &error);
+    FILE *file = fopen(path, "wb");
+    if (file == NULL || fwrite(out.data, 1, out.size, file) != out.size || fclose(file) != 0)
+        exit(1);
+    efm_buffer_release(&out);
+}
+
+static void look(struct trial *trial, double seconds, double loss, const char *solvers)
+{
+    struct efm_error error = {0};
+    struct efm_model *model;
+    const struct efm_trainer_names names = {"threes", "twos", true};
+    uint64_t step = efm_trainer_step_count(trial->trainer);
+    must(efm_trainer_model(trial->trainer, &names, &model, &error), &error);
+    look_at(trial, model, solvers, step, seconds, loss);
+    if (trial->model != NULL && step == trial->spec.steps)
+        save(trial->model, model);
     efm_model_unref(model);
 }
 
@@ -223,6 +248,8 @@ static void set(struct trial *trial, const char *key, const char *value)
         trial->solvers = value;
     else if (strcmp(key, "model") == 0)
         trial->model = value;
+    else if (strcmp(key, "load") == 0)
+        trial->load = value;
     else if (strcmp(key, "charges") == 0)
         spec->batch.charges = (size_t)number;
     else if (strcmp(key, "refresh") == 0)
@@ -307,9 +334,14 @@ int main(int argument_count, char **arguments)
     must(efm_team_create(&trial.team, trial.threads, &error), &error);
     read_digits(&trial, arguments[1]);
     write_held(&trial);
-    must(efm_trainer_create(&trial.trainer, &trial.spec, trial.train[0], trial.train[1], trial.team, &error),
-         &error);
-    train(&trial);
+    if (trial.load != NULL)
+        look_at_file(&trial);
+    else
+        must(efm_trainer_create(&trial.trainer, &trial.spec, trial.train[0], trial.train[1], trial.team,
+                                &error),
+             &error);
+    if (trial.load == NULL)
+        train(&trial);
     efm_trainer_destroy(trial.trainer);
     efm_team_destroy(trial.team);
     for (int side = 0; side < 2; side++) {

@@ -41,7 +41,7 @@ static void euler_costs_its_steps(void **state)
     (void)state;
     static const uint32_t steps[] = {1, 2, 3, 10, 100};
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
-        for (int variable = EFM_VARIABLE_Z; variable <= EFM_VARIABLE_LOG_Z; variable++)
+        for (int variable = EFM_VARIABLE_Z; variable <= EFM_VARIABLE_ROOT_Z; variable++)
             for (int direction = EFM_DIRECTION_FORWARD; direction <= EFM_DIRECTION_REVERSE; direction++) {
                 struct formula field = field_of(EFM_FIELD_PER_PLATE, watch);
                 struct efm_flow_options options = options_of(&field.base, EFM_MAP_FORWARD, EFM_SOLVER_EULER);
@@ -85,13 +85,41 @@ static void equal_steps_begin_at_the_lowest_height(void **state)
     }
 }
 
+/* n steps in the root of the height: finer where the line starts, whichever plate that is, and straight in z. */
+static void steps_in_the_root_are_finer_at_the_start(void **state)
+{
+    (void)state;
+    for (int direction = EFM_DIRECTION_FORWARD; direction <= EFM_DIRECTION_REVERSE; direction++) {
+        struct formula field = field_of(EFM_FIELD_SUPERPOSITION, watch);
+        struct efm_flow_options options;
+        efm_flow_options_default(&options, &field.base);
+        assert_int_equal(options.variable, EFM_VARIABLE_ROOT_Z);
+        options.direction = (enum efm_direction)direction;
+        struct efm_line *line = line_of(&field.base, &options, start, 0);
+        travel(&field.base, line);
+        assert_int_equal(seen_count, 10);
+        double first = sqrt(LOWEST), step = (sqrt(LENGTH) - first) / 10;
+        for (size_t i = 0; i < 10; i++) {
+            double height = pow(first + (double)i * step, 2);
+            assert_true(fabs(seen[i] - (direction == EFM_DIRECTION_FORWARD ? height : LENGTH - height)) <
+                        1e-9);
+        }
+        double sign = direction == EFM_DIRECTION_FORWARD ? 1 : -1;
+        for (size_t d = 0; d < DIMENSION; d++)
+            assert_true(fabs((double)efm_line_position(line)[d] - (double)start[d] -
+                             sign * 0.5 * (double)(d + 1) * (LENGTH - LOWEST)) < 1e-5);
+        assert_true(efm_line_height(line) == (direction == EFM_DIRECTION_FORWARD ? LENGTH : 0));
+        efm_line_destroy(line);
+    }
+}
+
 /* Every solver in every variable stays between the lowest heights and ends where the solution does. */
 static void all_solvers_stay_where_the_network_was_trained(void **state)
 {
     (void)state;
     for (int kind = EFM_FIELD_SUPERPOSITION; kind <= EFM_FIELD_FLOW_MATCHING; kind++)
         for (int solver = EFM_SOLVER_EULER; solver <= EFM_SOLVER_ARC_LENGTH; solver++)
-            for (int variable = EFM_VARIABLE_Z; variable <= EFM_VARIABLE_LOG_Z; variable++) {
+            for (int variable = EFM_VARIABLE_Z; variable <= EFM_VARIABLE_ROOT_Z; variable++) {
                 struct formula field = field_of((enum efm_field_kind)kind, spread);
                 enum efm_map map = kind == EFM_FIELD_CHAIN ? EFM_MAP_CHAIN : EFM_MAP_FORWARD;
                 struct efm_flow_options options = options_of(&field.base, map, (enum efm_solver)solver);
@@ -116,7 +144,7 @@ static void all_solvers_stay_where_the_network_was_trained(void **state)
 static void defaults_are_few_equal_steps(void **state)
 {
     (void)state;
-    static const uint32_t steps[] = {[EFM_FIELD_SUPERPOSITION] = 50,
+    static const uint32_t steps[] = {[EFM_FIELD_SUPERPOSITION] = 10,
                                      [EFM_FIELD_PER_PLATE] = 10,
                                      [EFM_FIELD_CHAIN] = 50,
                                      [EFM_FIELD_FLOW_MATCHING] = 10};
@@ -127,7 +155,8 @@ static void defaults_are_few_equal_steps(void **state)
         assert_int_equal(efm_flow_options_check(&options, &field.base, NULL), EFM_OK);
         assert_int_equal(options.map, kind == EFM_FIELD_CHAIN ? EFM_MAP_CHAIN : EFM_MAP_FORWARD);
         assert_int_equal(options.solver, EFM_SOLVER_EULER);
-        assert_int_equal(options.variable, EFM_VARIABLE_Z);
+        assert_int_equal(options.variable,
+                         kind == EFM_FIELD_SUPERPOSITION ? EFM_VARIABLE_ROOT_Z : EFM_VARIABLE_Z);
         assert_int_equal(options.steps, steps[kind]);
     }
 }
@@ -197,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(euler_costs_its_steps),
         cmocka_unit_test(equal_steps_begin_at_the_lowest_height),
+        cmocka_unit_test(steps_in_the_root_are_finer_at_the_start),
         cmocka_unit_test(all_solvers_stay_where_the_network_was_trained),
         cmocka_unit_test(defaults_are_few_equal_steps),
         cmocka_unit_test(no_map_goes_behind_the_plates),

@@ -48,7 +48,7 @@ static double straight_up(const float *x, double z, size_t dimension, double *ou
 static void expect_end(formula_body *body, enum efm_line_state expected)
 {
     for (int solver = EFM_SOLVER_EULER; solver <= EFM_SOLVER_ARC_LENGTH + 1; solver++)
-        for (int variable = EFM_VARIABLE_Z; variable <= EFM_VARIABLE_LOG_Z; variable++)
+        for (int variable = EFM_VARIABLE_Z; variable <= EFM_VARIABLE_ROOT_Z; variable++)
             for (int direction = EFM_DIRECTION_FORWARD; direction <= EFM_DIRECTION_REVERSE; direction++) {
                 struct formula formula = formula_field(2, 1, body);
                 bool chance = solver > EFM_SOLVER_ARC_LENGTH;

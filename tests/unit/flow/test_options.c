@@ -120,7 +120,7 @@ static void numbers_that_are_no_words_are_refused(void **state)
     options.solver = (enum efm_solver)4;
     refuse(field, &options, "out of range");
     options = default_of(trio, EFM_FIELD_SUPERPOSITION);
-    options.variable = (enum efm_variable)2;
+    options.variable = (enum efm_variable)3;
     refuse(field, &options, "out of range");
     options = default_of(trio, EFM_FIELD_SUPERPOSITION);
     options.direction = (enum efm_direction)2;

@@ -162,6 +162,7 @@ static void the_error_of_euler_halves(void **state)
     (void)state;
     expect_order(EFM_SOLVER_EULER, EFM_VARIABLE_Z, 20, 1.7, 2.3);
     expect_order(EFM_SOLVER_EULER, EFM_VARIABLE_LOG_Z, 100, 1.7, 2.3);
+    expect_order(EFM_SOLVER_EULER, EFM_VARIABLE_ROOT_Z, 20, 1.7, 2.3);
 }
 
 static void the_error_of_heun_quarters(void **state)
@@ -169,6 +170,8 @@ static void the_error_of_heun_quarters(void **state)
     (void)state;
     expect_order(EFM_SOLVER_HEUN, EFM_VARIABLE_Z, 20, 3.2, 5.5);
     expect_order(EFM_SOLVER_HEUN, EFM_VARIABLE_LOG_Z, 150, 3.2, 7);
+    expect_order(EFM_SOLVER_HEUN, EFM_VARIABLE_ROOT_Z, 40, 2.8,
+                 5.5); /* a line begins where the root is steepest */
 }
 
 /* One look for the nearest charge; then every step; and Heun takes its last step straight. */
