@@ -7,14 +7,17 @@ import os
 import sources
 
 WARN, REFUSE, BYTES = 500, 1000, 4 << 20
+# The demo model is to have less than 6 MB.
+LARGER = {"deploy/demo/threes-to-twos.safetensors": 6_000_000}
 
 
 def main():
     complaints = []
     for name in sources.project_files():
         size = os.path.getsize(os.path.join(sources.ROOT, name))
-        if size > BYTES:
-            complaints.append(f"{name}: {size} bytes, more than {BYTES}")
+        most = LARGER.get(name, BYTES)
+        if size > most:
+            complaints.append(f"{name}: {size} bytes, more than {most}")
         if not name.endswith((".c", ".h", ".py", ".sh")):
             continue
         lines = sources.read_text(name).count("\n")
