@@ -113,7 +113,8 @@ static bool can_match(const struct api_train *train, const struct api_train_valu
     return !is_given(train, "batch") || given->batch <= EFM_BATCH_MOST_MATCHED;
 }
 
-/* Defaults that hang on what was given: a field that has one sampler, and a batch that needs its charges. */
+/* Defaults that hang on what was given: a field that has one sampler or the other way round, and a batch that needs its
+ * charges. */
 static void adapt(const struct api_train *train, struct api_train_values *defaults)
 {
     const struct api_train_values *given = &train->values;
@@ -122,6 +123,9 @@ static void adapt(const struct api_train *train, struct api_train_values *defaul
         defaults->sampler = EFM_SAMPLER_MARGINAL;
     if (is_given(train, "field") && given->field == EFM_TRAIN_FLOW_MATCHING)
         defaults->sampler = EFM_SAMPLER_UNIFORM;
+    if (!is_given(train, "field") && is_given(train, "sampler") && given->sampler != EFM_SAMPLER_UNIFORM &&
+        defaults->field == EFM_TRAIN_FLOW_MATCHING)
+        defaults->field = EFM_TRAIN_PER_PLATE; /* straight lines have points of their own */
     if (!can_match(train, defaults))
         defaults->pairing = EFM_PAIRING_RANDOM;
     if (is_given(train, "batch") && defaults->charges != 0 && defaults->charges < given->batch)

@@ -79,7 +79,7 @@ struct efm_batch_options {
 
 enum { EFM_BATCH_NOISE_CHARGES = 8192, EFM_BATCH_REFRESH_ALL = 16 };
 
-/* What serves images best by measurement (docs/measurements.md); for vectors the published toy. The lowest height is
+/* What serves best by measurement: docs/learned.md for images, docs/measurements.md for vectors. The lowest height is
  * 1e-3, the published eps, for both. */
 void efm_batch_options_default(struct efm_batch_options *options, const struct efm_shape *shape);
 EFM_MUST_CHECK enum efm_status efm_batch_options_check(const struct efm_batch_options *options,

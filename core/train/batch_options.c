@@ -102,8 +102,8 @@ void efm_batch_options_default(struct efm_batch_options *options, const struct e
                                                    .gamma = 5,
                                                    .size = 64,
                                                    .charges = 1024};
-    static const struct efm_batch_options vector = {.sampler = EFM_SAMPLER_GEOMETRIC,
-                                                    .target = EFM_TRAIN_PER_PLATE,
+    static const struct efm_batch_options vector = {.sampler = EFM_SAMPLER_UNIFORM,
+                                                    .target = EFM_TRAIN_FLOW_MATCHING,
                                                     .length = 6,
                                                     .lowest = 1e-3,
                                                     .gamma = 1e-7,

@@ -16,7 +16,7 @@ void efm_trainer_spec_default(struct efm_trainer_spec *spec, const struct efm_sh
     }
     efm_batch_options_default(&spec->batch, shape);
     efm_optimiser_options_default(&spec->optimiser);
-    spec->optimiser.rate = spec->net.arch == EFM_NET_UNET ? 1e-3 : 2e-4;
+    spec->optimiser.rate = spec->net.arch == EFM_NET_UNET ? 1e-3 : 2e-3;
     spec->optimiser.warmup = 200;
     spec->optimiser.ema = 0.999;
     spec->optimiser.schedule = EFM_SCHEDULE_COSINE;

@@ -263,6 +263,43 @@ static void gradients_in_bf16(void **state)
     check_gradients(EFM_PRECISION_BF16, 0.15);
 }
 
+/* Whether the gradient of a parameter is 0 but for rounding: a bias of keys adds the same to all scores of a query, and
+ * what is added to a channel that is a norm's whole group is taken away by the norm. Adam makes of such a gradient steps of
+ * the full rate, whose direction is luck, in the reference too. */
+static bool is_without_gradient(const struct fixture *gradients, const struct efm_parameter *parameter)
+{
+    char name[EFM_PARAMETER_NAME + 16];
+    snprintf(name, sizeof name, "grad.%s", parameter->name);
+    float *gradient = floats(gradients, name, NULL);
+    bool without = largest(gradient, parameter->count) < 1e-6; /* the others are far above */
+    free(gradient);
+    return without;
+}
+
+static void check_average(const struct efm_net *net, const float *is, const float *expected)
+{
+    struct fixture gradients;
+    double worst = 0, scale = largest(expected, efm_net_size(net));
+    size_t left_out = 0;
+    open_fixture(&gradients, "unet_forward_backward");
+    for (size_t i = 0; i < efm_net_parameter_count(net); i++) {
+        const struct efm_parameter *parameter = efm_net_parameter(net, i);
+        double error = largest_error(is + parameter->offset, expected + parameter->offset, parameter->count);
+        if (is_without_gradient(&gradients, parameter)) {
+            assert_true(error <= 2 * STEPS * 2e-4); /* all that ten steps can make */
+            left_out += parameter->count;
+            continue;
+        }
+        worst = fmax(worst, error / scale);
+        if (!(error <= F32_TOLERANCE * scale))
+            fail_msg("the average of %s is off by %g", parameter->name, error / scale);
+    }
+    print_message("the average is off by %.2g of its largest value; %zu of %zu numbers have no gradient\n",
+                  worst, left_out, efm_net_size(net));
+    assert_true(left_out < efm_net_size(net) / 20);
+    close_fixture(&gradients);
+}
+
 static void ten_steps_of_adam(void **state)
 {
     struct world world;
@@ -307,7 +344,7 @@ static void ten_steps_of_adam(void **state)
     float *average = malloc(size * sizeof *average);
     assert_non_null(average);
     take_parameters(&fixture, world.net, "ema.", average);
-    check("the average", efm_optimiser_state(optimiser)->average, average, size, F32_TOLERANCE, 0);
+    check_average(world.net, efm_optimiser_state(optimiser)->average, average);
     free(average);
     free(x);
     free(z);

@@ -29,6 +29,7 @@ static inline struct efm_trainer_spec training_spec(void)
     efm_trainer_spec_default(&spec, &shape);
     spec.net.hidden = spec.net.hidden2 = 16;
     spec.net.embedding = 8;
+    spec.batch.target = EFM_TRAIN_PER_PLATE;
     spec.batch.sampler = EFM_SAMPLER_UNIFORM;
     spec.batch.lowest = 0.1;
     spec.batch.size = 64;
