@@ -29,7 +29,7 @@ static rlim_t file_limit = RLIM_INFINITY; /* of the files that the next child wr
 #define PLATES "\"source\":\"gaussian\",\"target\":{\"toy\":\"swiss_roll\",\"count\":500}"
 #define SMALL "\"network\":{\"hidden\":16,\"hidden2\":16,\"embedding\":16},\"steps\":200,\"seed\":5"
 /* a step takes milliseconds: long enough to be disturbed in */
-#define SLOW "\"batch\":256,\"charges\":1024,\"refresh\":1"
+#define SLOW "\"field\":\"per_plate\",\"batch\":256,\"charges\":1024,\"refresh\":1"
 
 /* ---- files ---- */
 
@@ -380,7 +380,8 @@ static void second_signal_ends_at_once(void **state)
 {
     (void)state;
     /* one step of this takes long */
-    write_text("long.json", "{" PLATES "," SMALL ",\"batch\":65536,\"charges\":65536}");
+    write_text("long.json",
+               "{" PLATES "," SMALL ",\"field\":\"per_plate\",\"batch\":65536,\"charges\":65536}");
     pid_t child = LAUNCH(path_of("long.json"), "--out", path_of("long.safetensors"));
     await_log("long.log.jsonl", "\"event\":\"start\"", child);
     kill(child, SIGTERM);
