@@ -29,7 +29,7 @@ static rlim_t file_limit = RLIM_INFINITY; /* of the files that the next child wr
 #define PLATES "\"source\":\"gaussian\",\"target\":{\"toy\":\"swiss_roll\",\"count\":500}"
 #define SMALL "\"network\":{\"hidden\":16,\"hidden2\":16,\"embedding\":16},\"steps\":200,\"seed\":5"
 /* a step takes milliseconds: long enough to be disturbed in */
-#define SLOW "\"field\":\"per_plate\",\"batch\":256,\"charges\":1024,\"refresh\":1"
+#define SLOW "\"batch\":256,\"charges\":1024,\"refresh\":1"
 
 /* ---- files ---- */
 
