@@ -10,7 +10,7 @@ ENV DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
     && apt-get install --no-install-recommends -y meson ninja-build gcc libc6-dev pkg-config \
         libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev zlib1g-dev \
-        libspng-dev libjpeg-dev libwebp-dev libstb-dev libdnnl-dev nettle-dev \
+        libspng-dev libjpeg-dev libwebp-dev libstb-dev libdnnl-dev nettle-dev libsqlite3-dev libzip-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY meson.build meson_options.txt ./
@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="efmd" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y \
-        libmicrohttpd12 libjansson4 zlib1g \
+        libmicrohttpd12 libjansson4 zlib1g libsqlite3-0 libzip4 libcurl4 \
         libspng0 libjpeg62-turbo libwebp7 libwebpdemux2 libnettle8 libdnnl2 \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/efmd

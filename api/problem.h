@@ -24,18 +24,24 @@
     X(API_P_NOT_FOUND, 404, "not_found", "There is nothing at this path")                                    \
     X(API_P_UNKNOWN_MODEL, 404, "unknown_model", "There is no model of this name")                           \
     X(API_P_UNKNOWN_DATASET, 404, "unknown_dataset", "There is no dataset of this name")                     \
+    X(API_P_UNKNOWN_JOB, 404, "unknown_job", "There is no job of this id")                                   \
     X(API_P_METHOD_NOT_ALLOWED, 405, "method_not_allowed", "The method does not apply to this path")         \
     X(API_P_NOT_ACCEPTABLE, 406, "not_acceptable", "None of the accepted media types can be made")           \
     X(API_P_REQUEST_TIMEOUT, 408, "request_timeout", "The request took too long to arrive")                  \
     X(API_P_CONFLICT, 409, "conflict", "The present state does not allow this")                              \
+    X(API_P_NOT_FINISHED, 409, "not_finished", "The job has not come so far yet")                            \
+    X(API_P_KEY_IN_USE, 409, "idempotency_key_in_use", "A request with this key is under way")               \
+    X(API_P_GONE, 410, "gone", "It was there, and has expired or been deleted")                              \
     X(API_P_PRECONDITION_FAILED, 412, "precondition_failed", "The stored version is another one")            \
     X(API_P_BODY_TOO_LARGE, 413, "body_too_large", "The body is larger than the limit")                      \
     X(API_P_IMAGE_TOO_LARGE, 413, "image_too_large", "The image has more pixels than the limit")             \
     X(API_P_TOO_MANY_IMAGES, 413, "too_many_images", "The request asks for more images than the limit")      \
+    X(API_P_QUOTA, 413, "quota_exceeded", "The quota of stored bytes is used up")                            \
     X(API_P_UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type",                                           \
       "The body is of a type that is not taken")                                                             \
     X(API_P_NOT_AN_IMAGE, 415, "not_an_image", "The bytes are not a PNG, JPEG or WebP image")                \
     X(API_P_UNSUPPORTED_IMAGE, 415, "unsupported_image", "This kind of image is not taken")                  \
+    X(API_P_RANGE, 416, "range_not_satisfiable", "The file has no such bytes")                               \
     X(API_P_DAMAGED_IMAGE, 422, "damaged_image", "The image is truncated or damaged")                        \
     X(API_P_IMAGE_TOO_SMALL, 422, "image_too_small", "The image is too small to be meant")                   \
     X(API_P_INVALID_PARAMETER, 422, "invalid_parameter", "A parameter is out of range or of a wrong kind")   \
@@ -50,6 +56,8 @@
     X(API_P_DATASET_TOO_LARGE, 422, "dataset_too_large", "The dataset is larger than the limit")             \
     X(API_P_INVALID_MODEL, 422, "invalid_model", "The model file cannot be read")                            \
     X(API_P_MODEL_TOO_LARGE, 422, "model_too_large", "The model is larger than the limit")                   \
+    X(API_P_URL_REFUSED, 422, "url_refused", "The server does not go to this address")                       \
+    X(API_P_KEY_REUSED, 422, "idempotency_key_reused", "The key was used for another request")               \
     X(API_P_QUEUE_FULL, 429, "queue_full", "Queue is full")                                                  \
     X(API_P_INTERNAL, 500, "internal", "Something broke inside the server")                                  \
     X(API_P_DRAINING, 503, "draining", "The server is shutting down")                                        \

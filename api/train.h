@@ -17,14 +17,19 @@
 #include "core/data/dataset.h"
 #include "core/train/trainer.h"
 
-enum api_train_origin { API_TRAIN_GAUSSIAN, API_TRAIN_PATH, API_TRAIN_TOY };
+enum api_train_origin { API_TRAIN_GAUSSIAN, API_TRAIN_PATH, API_TRAIN_TOY, API_TRAIN_DATASET, API_TRAIN_URL };
+
+/* What a plate may name: files, by `efmd train`; or datasets of the daemon and URLs, by POST /train. */
+enum api_train_places { API_TRAIN_FILES, API_TRAIN_STORED };
 
 /* Where the samples of one plate come from. */
 struct api_train_plate {
     enum api_train_origin origin;
-    char *path;   /* owned; of a file of any format, or of a folder of images */
-    char *labels; /* owned; of an IDX file of labels, NULL: none */
-    char *toy;    /* owned; JSON as efm_dataset_read takes it */
+    char
+        *path; /* owned; of a file of any format, or of a folder of images; DATASET: its name; URL: the URL */
+    char sha256[65]; /* URL: of the bytes, "" for not given */
+    char *labels;    /* owned; of an IDX file of labels, NULL: none */
+    char *toy;       /* owned; JSON as efm_dataset_read takes it */
     uint8_t label;
     int64_t first, count; /* as in struct efm_selection */
     char name[API_NAME_SIZE];
@@ -67,8 +72,12 @@ struct api_train {
 /* Scalar keys of the whole, of "image" and of "network". */
 extern const struct api_parameter_table api_train_table, api_train_image_table, api_train_network_table;
 
-/* False with a problem whose pointer names the key ("/network/nf"); `train` then holds nothing. */
+/* False with a problem whose pointer names the key ("/network/nf"); `train` then holds nothing. Keys in `skip` (NULL-terminated,
+ * may be NULL) are left to the caller. API_TRAIN_STORED: a plate is "gaussian", the name of a dataset, an http(s) URL, a toy, or
+ * {"dataset": name | "url": url, "sha256"?, "first"?, "count"?, "name"?}. */
 bool api_train_parse(struct api_train *train, const uint8_t *bytes, size_t size, struct api_problem *problem);
+bool api_train_read(struct api_train *train, const json_t *object, enum api_train_places places,
+                    const char *const *skip, struct api_problem *problem);
 void api_train_release(struct api_train *train);
 
 void api_train_dataset_options(const struct api_train *train, struct efm_dataset_options *options);

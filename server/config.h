@@ -32,9 +32,30 @@
     X(COUNT, max_pixels, "max-pixels", "16777216", 256, 1ull << 32, "pixels of an uploaded image")           \
     X(SIZE, max_body, "max-body", "1G", 1024, 1ull << 40, "bytes of an uploaded dataset or model")           \
     X(SIZE, max_image_body, "max-image-body", "64M", 1024, 1ull << 40, "bytes of a transfer request")        \
-    X(SIZE, memory, "memory", "8G", 1 << 20, 1ull << 44, "memory of models and datasets together")           \
-    X(COUNT, max_models, "max-models", "256", 1, 100000, "models at once")                                   \
-    X(COUNT, max_datasets, "max-datasets", "256", 1, 100000, "datasets at once")                             \
+    X(SIZE, memory_budget, "memory-budget", "8G", 1 << 20, 1ull << 44,                                       \
+      "memory of loaded models; the least recently used leave it")                                           \
+    X(SIZE, dataset_quota, "dataset-quota", "64G", 1 << 20, 1ull << 50, "bytes of stored datasets")          \
+    X(COUNT, max_models, "max-models", "256", 1, 100000, "models kept")                                      \
+    X(COUNT, max_datasets, "max-datasets", "256", 1, 100000, "datasets kept")                                \
+    X(COUNT, train_threads, "train-threads", "0", 0, 64,                                                     \
+      "threads of a training; 0: all cores, at low priority")                                                \
+    X(SECONDS, checkpoint_seconds, "checkpoint-seconds", "60", 0.01, 86400,                                  \
+      "between checkpoints of a training")                                                                   \
+    X(TEXT, replica, "replica", "", 0, 0,                                                                    \
+      "name of this daemon among those that share a store; empty: the host's")                               \
+    X(COUNT, max_waiting_jobs, "max-waiting-jobs", "64", 1, 100000, "jobs that are queued")                  \
+    X(COUNT, max_jobs, "max-jobs", "1000", 1, 1000000, "finished jobs that are kept; the oldest leave")      \
+    X(SECONDS, job_ttl, "job-ttl", "86400", 1, 31536000, "seconds that a finished job is kept")              \
+    X(TEXT, fetch_allow, "fetch-allow", "", 0, 0,                                                            \
+      "prefixes of URLs that datasets may come from, with spaces between; empty: none")                      \
+    X(SIZE, fetch_limit, "fetch-limit", "4G", 1024, 1ull << 44, "bytes of a dataset that is fetched")        \
+    X(TEXT, webhook_allow, "webhook-allow", "", 0, 0,                                                        \
+      "prefixes of URLs that webhooks may go to; empty: none")                                               \
+    X(TEXT, webhook_secret_file, "webhook-secret-file", "", 0, 0,                                            \
+      "file with the secret that signs webhooks: whsec_ and base64; one is made in the state directory "     \
+      "otherwise")                                                                                           \
+    X(TEXT, allow_private, "allow-private", "", 0, 0,                                                        \
+      "private networks that fetches and webhooks may go to, as 10.1.0.0/16, with spaces between")           \
     X(COUNT, connections, "connections", "2048", 1, 100000, "open connections")                              \
     X(SECONDS, idle_timeout, "idle-timeout", "60", 1, 3600,                                                  \
       "seconds without a byte before a connection closes")                                                   \

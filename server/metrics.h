@@ -42,8 +42,20 @@ enum { SRV_METRICS_SERIES = 256 };
     X(SRV_M_EVALUATIONS, COUNTER, "efm_function_evaluations_total", "Field evaluations, by model", NONE)     \
     X(SRV_M_MODEL_LOADED, GAUGE, "efm_model_loaded", "1 for each model in memory", NONE)                     \
     X(SRV_M_MODEL_BYTES, GAUGE, "efm_model_memory_bytes", "Memory of each model", NONE)                      \
-    X(SRV_M_DATASETS, GAUGE, "efm_datasets", "Datasets in memory", NONE)                                     \
-    X(SRV_M_DATASET_BYTES, GAUGE, "efm_dataset_memory_bytes", "Memory of all datasets", NONE)
+    X(SRV_M_MODEL_LOADS, COUNTER, "efm_model_loads_total", "Models brought into memory, by outcome", NONE)   \
+    X(SRV_M_MODEL_LOAD_SECONDS, HISTOGRAM, "efm_model_load_seconds", "From file to warm model", SECONDS)     \
+    X(SRV_M_MODEL_UNLOADS, COUNTER, "efm_model_unloads_total", "Models that left memory, by reason", NONE)   \
+    X(SRV_M_DATASETS, GAUGE, "efm_datasets", "Datasets kept", NONE)                                          \
+    X(SRV_M_DATASET_BYTES, GAUGE, "efm_dataset_bytes", "Bytes of stored datasets", NONE)                     \
+    X(SRV_M_JOBS, GAUGE, "efm_jobs", "Jobs kept, by kind and state", NONE)                                   \
+    X(SRV_M_JOBS_ENDED, COUNTER, "efm_jobs_ended_total", "Jobs that ended, by kind and state", NONE)         \
+    X(SRV_M_TRAIN_STEPS, COUNTER, "efm_train_steps_total", "Training steps made", NONE)                      \
+    X(SRV_M_TRAIN_LOSS, GAUGE, "efm_train_loss", "Loss of the training that runs", NONE)                     \
+    X(SRV_M_TRAIN_CHECKPOINTS, COUNTER, "efm_train_checkpoints_total", "Checkpoints, by outcome", NONE)      \
+    X(SRV_M_WEBHOOKS, COUNTER, "efm_webhook_deliveries_total", "Attempts to deliver webhooks, by outcome",   \
+      NONE)                                                                                                  \
+    X(SRV_M_FETCHED, COUNTER, "efm_fetched_bytes_total", "Bytes of datasets fetched from URLs", NONE)        \
+    X(SRV_M_STREAMS, GAUGE, "efm_event_streams", "Clients that follow the events of a job", NONE)
 
 enum srv_metric {
 #define SRV_METRICS_ENUM(symbol, kind, name, help, buckets) symbol,

@@ -11,12 +11,24 @@ struct srv_metrics;
 struct srv_registry;
 struct srv_scheduler;
 struct srv_http;
+struct srv_store;
+struct srv_blobs;
+struct srv_jobs;
+struct srv_hub;
+struct srv_previews;
+struct srv_outbound;
 
 struct srv_service {
     const struct srv_config *config;
     struct srv_log *log;
     struct srv_metrics *metrics;
+    struct srv_store *store;
+    struct srv_blobs *blobs;
     struct srv_registry *registry;
+    struct srv_jobs *jobs;
+    struct srv_hub *hub;
+    struct srv_previews *previews;
+    struct srv_outbound *fetches, *webhook_calls; /* what addresses are gone to, for datasets and for webhooks */
     struct srv_scheduler *scheduler;
     struct srv_http *http;
     struct api_limits limits;

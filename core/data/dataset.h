@@ -14,6 +14,7 @@
 #ifndef EFM_DATA_DATASET_H
 #define EFM_DATA_DATASET_H
 
+#include "core/base/buffer.h"
 #include "core/base/shape.h"
 #include "core/base/status.h"
 #include "core/image/image.h"
@@ -30,7 +31,14 @@ struct efm_dataset_options {
     uint8_t background[3];
     struct efm_image_limits image_limits;
     size_t max_count;         /* samples; EFM_E_LIMIT past it */
-    size_t max_decoded_bytes; /* of what is kept in memory; EFM_E_LIMIT past it, before it is allocated */
+    size_t max_decoded_bytes; /* of what is kept; EFM_E_LIMIT past it, before it is allocated */
+    const char *
+        scratch; /* a folder: samples past 64 MiB lie in a file there that has no name and goes with the dataset,
+                            and are memory that the system can take back (EFM_E_FULL when the disk has no room); NULL: all in memory */
+    bool (*go_on)(
+        void *
+            context); /* asked now and then; false ends the reading with EFM_E_CANCELLED. NULL: never asked */
+    void *go_on_context;
 };
 
 /* 1 Mi samples, 4 GiB, default image limits, black background, centre crop. */
@@ -44,6 +52,7 @@ struct efm_dataset_options efm_dataset_options_default(void);
  *   tar   regular files, each an image of any format in image.h; other entries are skipped, and files
  *         whose names begin with a dot; names with ".." or a leading "/" are refused; samples in order of
  *         their names
+ *   zip   as tar: the members of a zip archive (stored or deflated), by libzip
  *   toy   JSON {"toy": "gaussian" | "mixture" | "swiss_roll", ...}, see toy.h
  * any of them may come gzipped; the unpacked size is held against the limits while unpacking.
  * EFM_E_FORMAT, EFM_E_UNSUPPORTED, EFM_E_LIMIT, EFM_E_NUMERIC (NaN or infinity in NPY), EFM_E_SHAPE (samples
@@ -70,7 +79,7 @@ void efm_dataset_unref(struct efm_dataset *dataset); /* NULL is fine */
 size_t efm_dataset_count(const struct efm_dataset *dataset);
 const struct efm_shape *efm_dataset_shape(const struct efm_dataset *dataset);
 const char *
-efm_dataset_format(const struct efm_dataset *dataset);       /* "idx" "npy" "tar" "folder" "toy" "floats" */
+efm_dataset_format(const struct efm_dataset *dataset); /* "idx" "npy" "tar" "zip" "folder" "toy" "floats" */
 size_t efm_dataset_bytes(const struct efm_dataset *dataset); /* held in memory */
 
 /* Smallest and largest float over all samples. */
@@ -78,6 +87,11 @@ void efm_dataset_range(const struct efm_dataset *dataset, float *low, float *hig
 
 /* True when the samples were drawn from N(0, I) by a toy, so that a fresh draw is as good as a stored one. */
 bool efm_dataset_is_standard_normal(const struct efm_dataset *dataset);
+
+/* A picture of samples spread evenly over the dataset, at most `most` (1..1024) of them, in a grid of tiles (images), or a scatter
+ * of the first two numbers / a histogram of the only one (vectors): PNG appended. EFM_E_ARGUMENT, EFM_E_MEMORY. */
+EFM_MUST_CHECK enum efm_status efm_dataset_contact_sheet(const struct efm_dataset *dataset, size_t most,
+                                                         struct efm_buffer *png, struct efm_error *error);
 
 /* Samples first .. first + count - 1 as floats [count, D]; EFM_E_ARGUMENT past the end. */
 EFM_MUST_CHECK enum efm_status efm_dataset_floats(const struct efm_dataset *dataset, size_t first,

@@ -4,7 +4,7 @@
 #include "core/base/memory.h"
 #include "core/base/sha256.h"
 #include "server/engine/registry_internal.h"
-#include "server/engine/storage.h"
+#include "server/store/storage.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -37,13 +37,27 @@ enum { SRV_ENDPOINT_PATHS = 3 };
 /* Values of max_body that stand for options. */
 #define SRV_BODY_UPLOAD SIZE_MAX       /* --max-body: datasets and models */
 #define SRV_BODY_IMAGES (SIZE_MAX - 1) /* --max-image-body: requests */
+#define SRV_BODY_STREAM (SIZE_MAX - 2) /* no limit here: the upload sets its own */
+
+/* A body that is taken as it arrives instead of being kept in memory. All but abandon are called on the event thread and
+ * must be quick. Each upload ends with exactly one of: abandon; or srv_exchange_take_upload by the handler, which owns it then. */
+struct srv_upload_class {
+    /* The headers are there. `length` is the Content-Length or -1. NULL with a problem: the body is refused. */
+    void *(*begin)(struct srv_service *service, struct srv_exchange *exchange, int64_t length,
+                   struct api_problem *problem);
+    /* False with a problem: the rest is refused, and abandon follows. */
+    bool (*take)(void *upload, const void *bytes, size_t size, struct api_problem *problem);
+    /* The client left, was late, or was refused. Any thread of the server. */
+    void (*abandon)(void *upload);
+};
 
 /* One endpoint a file in server/endpoints/, listed in routes.c. */
 struct srv_endpoint {
     const char *methods;                   /* "POST PUT"; HEAD is answered wherever GET is */
     const char *paths[SRV_ENDPOINT_PATHS]; /* the first is canonical: "/v1/models/{name}/field" */
     srv_handler *handle;
-    size_t max_body; /* bytes, or SRV_BODY_...; 0: no body is taken (a body is 413) */
+    size_t max_body;                       /* bytes, or SRV_BODY_...; 0: no body is taken (a body is 413) */
+    const struct srv_upload_class *upload; /* NULL: the body is kept in memory for the handler */
     const struct api_parameter_table *parameters; /* for documents; NULL: none */
     const char *takes;                            /* media types of the body, for documents; "" none */
     const char *gives;                            /* media types of the answer */
@@ -73,6 +87,47 @@ void srv_exchange_defer(struct srv_exchange *exchange);
 /* Answers, from any thread, once. Takes the body out of `reply` and leaves it empty. */
 void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply);
 void srv_exchange_problem(struct srv_exchange *exchange, const struct api_problem *problem);
+
+/* The upload that the body became, owned by the caller from now on; NULL when the endpoint has none. Handlers only. */
+void *srv_exchange_take_upload(struct srv_exchange *exchange);
+
+/* Answers with `reply` and, as its body, the bytes of an open file (reply->body stays unused): all of them, or what
+ * Range asks for (206, 416, If-Range; one range, otherwise all are sent). Takes over the descriptor. For HEAD and
+ * conditional requests as srv_exchange_reply. Any thread, once. */
+void srv_exchange_reply_file(struct srv_exchange *exchange, struct api_reply *reply, int file, uint64_t size);
+
+/* An answer that goes on for as long as there is something to say: Server-Sent Events.
+ *
+ *     stream = srv_exchange_stream(exchange, &reply);        in place of srv_exchange_reply; NULL: the client is gone
+ *     srv_stream_write(stream, bytes, size);
+ *     srv_stream_end(stream);                                the answer is complete; the stream is gone
+ *
+ * Threads: any, one at a time per stream. Writing never blocks: bytes are kept until the client takes them. */
+struct srv_stream;
+struct srv_stream *srv_exchange_stream(struct srv_exchange *exchange, struct api_reply *reply);
+/* False when nobody reads any more: the client has gone, has let 1 MiB pile up, or the server stops; end it then. */
+bool srv_stream_write(struct srv_stream *stream, const void *bytes, size_t size);
+bool srv_stream_gone(struct srv_stream *stream);
+/* Bytes that the client has not taken yet. */
+size_t srv_stream_pending(struct srv_stream *stream);
+void srv_stream_end(struct srv_stream *stream);
+
+/* A request that came in another way than by a connection: kept from before, or made by another endpoint. It is routed
+ * and handled like any other, and its answer goes to `answer`, once, from any thread; `reply` is then the callee's (to be
+ * released). Headers other than these two are absent. */
+struct srv_kept_request {
+    const char *method, *target;       /* "POST", "/v1/transfer?model=m"; copied */
+    const char *content_type, *accept; /* copied */
+    uint8_t *body;                     /* owned (efm_free), taken over; may be NULL */
+    size_t body_size;
+    const char *request_id; /* copied */
+    atomic_bool *cancelled; /* borrowed until the answer; NULL: cannot be cancelled */
+    void (*answer)(void *context, struct api_reply *reply);
+    void *context;
+};
+/* False when there is no memory: `answer` is then not called, and the body is freed. While the server drains it is answered with
+ * 503 like any other. Not on an event thread. */
+bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request);
 
 struct srv_http_options {
     const struct srv_endpoint *const *routes; /* borrowed */

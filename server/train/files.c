@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/train/files.h"
 
-#include "server/engine/storage.h"
+#include "server/store/storage.h"
 
 #include <fcntl.h>
 #include <limits.h>

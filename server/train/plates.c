@@ -3,7 +3,7 @@
 
 #include "core/base/memory.h"
 #include "core/data/subset.h"
-#include "server/engine/storage.h"
+#include "server/store/storage.h"
 
 #include <fcntl.h>
 #include <limits.h>

@@ -3,7 +3,7 @@
 
 #include "core/base/memory.h"
 #include "server/config.h"
-#include "server/engine/storage.h"
+#include "server/store/storage.h"
 #include "server/train/plates.h"
 #include "server/train/training.h"
 

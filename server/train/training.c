@@ -2,7 +2,7 @@
 #include "server/train/training.h"
 
 #include "core/base/memory.h"
-#include "server/engine/storage.h"
+#include "server/store/storage.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "server/engine/registry.h"
 
 #include "core/base/memory.h"
-#include "server/engine/storage.h"
+#include "server/store/storage.h"
 #include "server/metrics.h"
 
 #include <dirent.h>

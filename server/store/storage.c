@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/engine/storage.h"
+#include "server/store/storage.h"
 
 #include "core/base/memory.h"
 

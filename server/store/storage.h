@@ -7,8 +7,8 @@
  *
  * Names are file names, checked by the caller. All functions give EFM_E_IO with the system's reason.
  * Threads: any; writers of one name must take turns. */
-#ifndef SRV_ENGINE_STORAGE_H
-#define SRV_ENGINE_STORAGE_H
+#ifndef SRV_STORE_STORAGE_H
+#define SRV_STORE_STORAGE_H
 
 #include "core/base/status.h"
 
