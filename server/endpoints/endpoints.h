@@ -10,5 +10,10 @@ extern const struct srv_endpoint srv_put_model, srv_get_model, srv_delete_model,
 extern const struct srv_endpoint srv_get_model_weights;
 extern const struct srv_endpoint srv_get_livez, srv_get_readyz, srv_get_metrics, srv_get_openapi;
 extern const struct srv_endpoint srv_get_index;
+extern const struct srv_endpoint srv_get_dataset_preview, srv_post_model_load, srv_post_model_unload;
+extern const struct srv_endpoint srv_post_train, srv_list_jobs, srv_get_job, srv_get_job_events;
+extern const struct srv_endpoint srv_get_job_checkpoints, srv_get_job_loss, srv_get_job_preview,
+    srv_get_job_result;
+extern const struct srv_endpoint srv_post_job_cancel, srv_delete_job;
 
 #endif

@@ -12,6 +12,8 @@ EFM_MUST_CHECK enum efm_status srv_request_runner_create(struct srv_request_runn
                                                          struct srv_service *service, size_t parallel,
                                                          struct efm_error *error);
 void srv_request_runner_wake(struct srv_request_runner *runner);
+/* A job has changed: looks, on its own thread, whether one that runs shall end. */
+void srv_request_runner_notice(struct srv_request_runner *runner, const char *id);
 /* Begins nothing any more, and gives back what runs when `now`, else lets it end. */
 void srv_request_runner_stop(struct srv_request_runner *runner, bool now);
 void srv_request_runner_destroy(struct srv_request_runner *runner); /* waits for what runs */

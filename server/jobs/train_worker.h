@@ -23,6 +23,8 @@ EFM_MUST_CHECK enum efm_status srv_train_worker_create(struct srv_train_worker *
                                                        const struct srv_train_worker_options *options,
                                                        struct efm_error *error);
 void srv_train_worker_wake(struct srv_train_worker *worker); /* there may be a job */
+/* A job has changed: when it is the one that runs, looks before the next step whether it shall end. */
+void srv_train_worker_notice(struct srv_train_worker *worker, const char *id);
 /* Asks it to write a checkpoint, give its job back and end; returns at once. */
 void srv_train_worker_stop(struct srv_train_worker *worker);
 /* Joins it. NULL is fine. */

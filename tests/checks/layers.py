@@ -27,7 +27,7 @@ ROOMS = {
     "server/endpoints": CORE + ["api", "server", "server/http", "server/store", "server/engine", "server/train", "server/jobs"],
 }
 # The one that puts everything together.
-ANYTHING = ["server/main.c"]
+ANYTHING = ["server/main.c", "server/daemon.c"]
 
 # Headers of libraries that only these files may know.
 EXCLUSIVE = {

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/daemon.h"
+
+#include "core/field/products.h"
+#include "core/net/net.h"
+#include "server/engine/registry.h"
+#include "server/engine/scheduler.h"
+#include "server/http/http.h"
+#include "server/jobs/hub.h"
+#include "server/jobs/janitor.h"
+#include "server/jobs/jobs.h"
+#include "server/jobs/outbound.h"
+#include "server/jobs/previews.h"
+#include "server/jobs/request_runner.h"
+#include "server/jobs/train_worker.h"
+#include "server/jobs/webhooks.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/store/storage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Descriptors beside those of connections: the store, event loops, logs. */
+enum { OTHER_FILES = 128 };
+
+/* Requests answered later that run at once, clients that wait for jobs, seconds between two rounds of the janitor. */
+enum { PARALLEL_REQUESTS = 8, WAITING_CLIENTS = 1024, JANITOR_SECONDS = 5 };
+
+/* ---- what the options say ---- */
+
+/* Every connection needs a descriptor; the soft limit is often 1024 for the sake of select(). */
+static void raise_file_limit(const struct srv_daemon *daemon)
+{
+    struct rlimit limit;
+    const rlim_t wanted = daemon->config.connections + OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+        srv_log(daemon->service.log, SRV_LOG_WARNING, "few_files",
+                "\"limit\":%llu,\"wanted\":%llu,\"help\":\"raise the hard limit of open files (ulimit -Hn) "
+                "or lower --connections\"",
+                (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+}
+
+/* One worker with all cores, unless the options share them out otherwise. */
+static void share_cores(struct srv_daemon *daemon)
+{
+    const unsigned cores = srv_config_cores();
+    unsigned workers = (unsigned)daemon->config.workers, threads = (unsigned)daemon->config.threads;
+    if (workers == 0 && threads == 0) {
+        workers = 1;
+        threads = cores;
+    } else if (workers == 0) {
+        workers = cores / threads;
+    } else if (threads == 0) {
+        threads = cores / workers;
+    }
+    daemon->workers = workers == 0 ? 1 : workers;
+    daemon->threads = threads == 0 ? 1 : threads;
+    // what is shown to clients is what runs
+    daemon->config.workers = daemon->workers;
+    daemon->config.threads = daemon->threads;
+    if (daemon->config.train_threads == 0)
+        daemon->config.train_threads = cores;
+}
+
+static void set_limits(struct srv_daemon *daemon)
+{
+    struct api_limits *limits = &daemon->service.limits;
+    *limits = api_limits_default();
+    limits->max_images = daemon->config.max_images;
+    limits->image.max_side = (uint32_t)daemon->config.max_side;
+    limits->image.max_pixels = daemon->config.max_pixels;
+}
+
+static void set_replica(struct srv_daemon *daemon)
+{
+    char host[sizeof daemon->replica] = "efmd";
+    if (daemon->config.replica[0] != '\0')
+        snprintf(host, sizeof host, "%.63s", daemon->config.replica);
+    else if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0')
+        snprintf(host, sizeof host, "efmd");
+    host[sizeof host - 1] = '\0';
+    snprintf(daemon->replica, sizeof daemon->replica, "%s", host);
+}
+
+static const char *state_dir(const struct srv_daemon *daemon)
+{
+    return daemon->config.state_dir[0] == '\0' ? NULL : daemon->config.state_dir;
+}
+
+static enum efm_status join_path(char out[PATH_MAX], const char *folder, const char *name,
+                                 struct efm_error *error)
+{
+    if (snprintf(out, PATH_MAX, "%s/%s", folder, name) >= PATH_MAX)
+        return efm_error_set(error, EFM_E_IO, "the path of the state directory is too long");
+    return EFM_OK;
+}
+
+/* ---- the parts, in order ---- */
+
+static enum efm_status create_log(struct srv_daemon *daemon, struct efm_error *error)
+{
+    enum srv_log_level level;
+    if (!srv_log_level_parse(daemon->config.log_level, &level))
+        level = SRV_LOG_INFO; // refused when the options were read
+    return srv_log_create(&daemon->service.log, level, STDERR_FILENO, error);
+}
+
+static enum efm_status create_base(struct srv_daemon *daemon, struct efm_error *error)
+{
+    enum efm_status status = create_log(daemon, error);
+    if (status != EFM_OK)
+        return status;
+    raise_file_limit(daemon);
+    share_cores(daemon);
+    set_limits(daemon);
+    set_replica(daemon);
+    status = srv_metrics_create(&daemon->service.metrics, error);
+    if (status == EFM_OK)
+        srv_metrics_set(daemon->service.metrics, SRV_M_BUILD_INFO, 1,
+                        "version=\"%s\",libmicrohttpd=\"%s\",jansson=\"%s\",kernels=\"%s\"", EFMD_VERSION,
+                        srv_http_library(), jansson_version_str(), efm_kernels_name(efm_kernels_at(0)));
+    return status;
+}
+
+static enum efm_status open_state(struct srv_daemon *daemon, struct efm_error *error)
+{
+    const char *directory = state_dir(daemon);
+    char path[PATH_MAX];
+    int folder = -1;
+    if (directory == NULL) {
+        enum efm_status status = srv_store_open_sqlite(&daemon->service.store, NULL, error);
+        return status == EFM_OK ? srv_blobs_open_memory(&daemon->service.blobs, error) : status;
+    }
+    enum efm_status status = srv_storage_folder(directory, &folder, error);
+    if (status != EFM_OK)
+        return status;
+    close(folder);
+    status = srv_storage_lock(directory, &daemon->state_lock, error);
+    if (status == EFM_OK)
+        status = join_path(path, directory, "records.sqlite", error);
+    if (status == EFM_OK)
+        status = srv_store_open_sqlite(&daemon->service.store, path, error);
+    if (status == EFM_OK)
+        status = join_path(path, directory, "blobs", error);
+    return status == EFM_OK ? srv_blobs_open_files(&daemon->service.blobs, path, error) : status;
+}
+
+static enum efm_status create_registry(struct srv_daemon *daemon, struct efm_error *error)
+{
+    const struct srv_config *config = &daemon->config;
+    enum efm_precision precision = EFM_PRECISION_AUTO;
+    if (efm_precision_parse(config->precision, &precision) != EFM_OK)
+        precision = EFM_PRECISION_AUTO; // refused when the options were read
+    enum efm_status status = efm_precision_resolve(&precision, error);
+    if (status != EFM_OK)
+        return status;
+    const struct srv_registry_options options = {
+        .store = daemon->service.store,
+        .blobs = daemon->service.blobs,
+        .adopt = state_dir(daemon),
+        .scratch = state_dir(daemon),
+        .max_models = config->max_models,
+        .max_datasets = config->max_datasets,
+        .memory_budget = config->memory_budget,
+        .dataset_quota = config->dataset_quota,
+        .image_limits = daemon->service.limits.image,
+        .precision = precision,
+        .workers = daemon->workers,
+        .threads_per_worker = daemon->threads,
+        .batch = config->batch,
+    };
+    return srv_registry_create(&daemon->service.registry, &options, daemon->service.metrics,
+                               daemon->service.log, error);
+}
+
+static enum efm_status create_scheduler(struct srv_daemon *daemon, struct efm_error *error)
+{
+    const struct srv_config *config = &daemon->config;
+    const struct srv_scheduler_options options = {
+        .workers = daemon->workers,
+        .threads_per_worker = daemon->threads,
+        .helpers = (unsigned)config->helpers,
+        .batch = config->batch,
+        .max_works = config->queue,
+        .max_bytes = config->queue_bytes,
+    };
+    return srv_scheduler_create(&daemon->service.scheduler, &options, daemon->service.metrics,
+                                daemon->service.log, error);
+}
+
+static enum efm_status create_outbound(struct srv_daemon *daemon, struct efm_error *error)
+{
+    const struct srv_config *config = &daemon->config;
+    struct srv_outbound_options options = {config->fetch_allow, config->allow_private};
+    enum efm_status status = srv_outbound_create(&daemon->service.fetches, &options, error);
+    if (status != EFM_OK)
+        return status;
+    options.allowed = config->webhook_allow;
+    return srv_outbound_create(&daemon->service.webhook_calls, &options, error);
+}
+
+static enum efm_status create_jobs(struct srv_daemon *daemon, struct efm_error *error)
+{
+    const struct srv_config *config = &daemon->config;
+    struct srv_service *service = &daemon->service;
+    const struct srv_jobs_options options = {
+        .store = service->store,
+        .blobs = service->blobs,
+        .replica = daemon->replica,
+        .max_waiting = config->max_waiting_jobs,
+        .max_finished = config->max_jobs,
+        .ttl = config->job_ttl,
+    };
+    enum efm_status status = srv_jobs_create(&service->jobs, &options, service->metrics, service->log, error);
+    if (status == EFM_OK)
+        status = srv_hub_create(&service->hub, service->jobs, WAITING_CLIENTS, service->metrics, service->log,
+                                error);
+    return status == EFM_OK ? srv_previews_create(&service->previews, error) : status;
+}
+
+static enum efm_status create_webhooks(struct srv_daemon *daemon, struct efm_error *error)
+{
+    struct srv_service *service = &daemon->service;
+    struct srv_webhooks_options options = {
+        .store = service->store,
+        .jobs = service->jobs,
+        .outbound = service->webhook_calls,
+        .replica = daemon->replica,
+    };
+    enum efm_status status = srv_webhook_secret_read(&options.secret, daemon->config.webhook_secret_file,
+                                                     state_dir(daemon), error);
+    if (status == EFM_OK)
+        status = srv_webhooks_create(&daemon->webhooks, &options, service->metrics, service->log, error);
+    explicit_bzero(&options.secret, sizeof options.secret);
+    return status;
+}
+
+static enum efm_status create_workers(struct srv_daemon *daemon, struct efm_error *error)
+{
+    struct srv_service *service = &daemon->service;
+    const struct srv_train_worker_options options = {
+        .service = service,
+        .threads = daemon->config.train_threads,
+        .checkpoint_seconds = daemon->config.checkpoint_seconds,
+    };
+    enum efm_status status = srv_train_worker_create(&daemon->train_worker, &options, error);
+    if (status == EFM_OK)
+        status = srv_request_runner_create(&daemon->request_runner, service, PARALLEL_REQUESTS, error);
+    if (status == EFM_OK)
+        status = srv_janitor_create(&daemon->janitor, service->jobs, JANITOR_SECONDS, error);
+    return status;
+}
+
+static void on_job_changed(void *context, const char *id)
+{
+    struct srv_daemon *daemon = context;
+    srv_hub_notify(daemon->service.hub, id);
+    srv_train_worker_notice(daemon->train_worker, id);
+    srv_request_runner_notice(daemon->request_runner, id);
+    srv_webhooks_wake(daemon->webhooks);
+}
+
+static void on_job_submitted(void *context, const char *group)
+{
+    struct srv_daemon *daemon = context;
+    if (strcmp(group, "train") == 0)
+        srv_train_worker_wake(daemon->train_worker);
+    else
+        srv_request_runner_wake(daemon->request_runner);
+}
+
+static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *error)
+{
+    const struct srv_config *config = &daemon->config;
+    char address[SRV_CONFIG_ADDRESS];
+    struct srv_http_options options = {
+        .routes = srv_routes,
+        .route_count = srv_route_count,
+        .address = address,
+        .max_body = config->max_body,
+        .max_image_body = config->max_image_body,
+        .connection_limit = (unsigned)config->connections,
+        .idle_timeout = (unsigned)ceil(config->idle_timeout),
+        .body_timeout = config->body_timeout,
+        .event_threads = (unsigned)config->event_threads,
+        // one upload of the largest size, and the bodies of a full queue beside it
+        .max_buffered = config->max_body + config->queue_bytes,
+    };
+    enum efm_status status = srv_config_listen(config, address, &options.port, error);
+    if (status == EFM_OK)
+        status = srv_http_create(&daemon->service.http, &options, &daemon->service, error);
+    return status;
+}
+
+/* The port as text, there in one moment: a reader sees no half of it. */
+static enum efm_status write_port_file(const struct srv_daemon *daemon, struct efm_error *error)
+{
+    const char *path = daemon->config.port_file;
+    char temporary[sizeof daemon->config.port_file + 8], text[16];
+    if (path[0] == '\0')
+        return EFM_OK;
+    snprintf(temporary, sizeof temporary, "%s.new", path);
+    const int length = snprintf(text, sizeof text, "%u\n", (unsigned)srv_http_port(daemon->service.http));
+    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    bool written = file >= 0 && write(file, text, (size_t)length) == length;
+    if (file >= 0)
+        written = close(file) == 0 && written;
+    if (written && rename(temporary, path) == 0)
+        return EFM_OK;
+    return efm_error_set(error, EFM_E_IO, "the port file %.150s cannot be written: %s", path,
+                         strerror(errno));
+}
+
+enum efm_status srv_daemon_create(struct srv_daemon *daemon, struct efm_error *error)
+{
+    /* Workers come before the first request, which may wake them; a job that was left begins while the port opens. */
+    static enum efm_status (*const parts[])(struct srv_daemon *, struct efm_error *) = {
+        create_base, open_state,      create_registry, create_scheduler, create_outbound,
+        create_jobs, create_webhooks, create_http,     create_workers,
+    };
+    daemon->service.config = &daemon->config;
+    daemon->state_lock = -1;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        enum efm_status status = parts[i](daemon, error);
+        if (status != EFM_OK)
+            return status;
+    }
+    const struct srv_jobs_listener listener = {daemon, on_job_changed, on_job_submitted};
+    srv_jobs_listen(daemon->service.jobs, &listener);
+    // what was submitted before anybody listened
+    srv_train_worker_wake(daemon->train_worker);
+    srv_request_runner_wake(daemon->request_runner);
+    return write_port_file(daemon, error);
+}
+
+/* ---- the end ---- */
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+static void pause_for(double seconds)
+{
+    const struct timespec time = {.tv_sec = (time_t)seconds,
+                                  .tv_nsec = (long)((seconds - floor(seconds)) * 1e9)};
+    nanosleep(&time, NULL);
+}
+
+void srv_daemon_drain(struct srv_daemon *daemon)
+{
+    struct srv_service *service = &daemon->service;
+    srv_log(service->log, SRV_LOG_INFO, "draining", "\"pending\":%zu", srv_http_pending(service->http));
+    srv_http_announce_drain(service->http);
+    pause_for(daemon->config.drain_delay);
+    srv_http_drain(service->http);
+    srv_train_worker_stop(daemon->train_worker);
+    srv_request_runner_stop(daemon->request_runner, false);
+    srv_hub_drain(service->hub);
+    const double until = now() + daemon->config.shutdown_timeout;
+    while (srv_http_pending(service->http) + srv_scheduler_load(service->scheduler) > 0 && now() < until)
+        pause_for(0.02);
+    srv_log(service->log, SRV_LOG_INFO, "stopping", "\"cancelled\":%zu", srv_http_pending(service->http));
+}
+
+void srv_daemon_destroy(struct srv_daemon *daemon)
+{
+    struct srv_service *service = &daemon->service;
+    // The scheduler still runs while the server and kept requests wait for their answers.
+    if (service->scheduler != NULL)
+        srv_scheduler_drain(service->scheduler);
+    if (daemon->train_worker != NULL)
+        srv_train_worker_stop(daemon->train_worker);
+    if (daemon->request_runner != NULL)
+        srv_request_runner_stop(daemon->request_runner, true);
+    if (service->hub != NULL)
+        srv_hub_drain(service->hub);
+    srv_janitor_destroy(daemon->janitor);
+    srv_request_runner_destroy(daemon->request_runner);
+    srv_train_worker_destroy(daemon->train_worker);
+    srv_http_destroy(service->http);
+    srv_webhooks_destroy(daemon->webhooks);
+    if (service->scheduler != NULL)
+        srv_scheduler_destroy(service->scheduler);
+    srv_hub_destroy(service->hub);
+    srv_previews_destroy(service->previews);
+    srv_jobs_destroy(service->jobs);
+    srv_outbound_destroy(service->webhook_calls);
+    srv_outbound_destroy(service->fetches);
+    srv_registry_destroy(service->registry);
+    srv_blobs_close(service->blobs);
+    srv_store_close(service->store);
+    if (daemon->state_lock >= 0)
+        close(daemon->state_lock);
+    srv_metrics_destroy(service->metrics);
+    srv_log_destroy(service->log);
+}
