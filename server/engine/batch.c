@@ -35,6 +35,13 @@ void srv_work_list_remove(struct srv_work_list *list, struct srv_work *work)
 
 /* ---- groups ---- */
 
+static enum srv_work_rank rank_of(const struct srv_work *work)
+{
+    if (work->low_priority)
+        return SRV_RANK_LOW;
+    return work->had < SRV_YOUNG ? SRV_RANK_YOUNG : SRV_RANK_OLD;
+}
+
 static void append_group(struct srv_scheduler *scheduler, struct srv_model_group *group)
 {
     group->next = NULL;
@@ -75,6 +82,24 @@ void srv_group_release(struct srv_scheduler *scheduler, struct srv_model_group *
     efm_free(group);
 }
 
+/* Who comes new begins level with the one that has had least: neither is behind. */
+static double least_service(const struct srv_scheduler *scheduler)
+{
+    double least = INFINITY;
+    for (struct srv_model_group *group = scheduler->first_group; group != NULL; group = group->next)
+        least = fmin(least, group->service);
+    return isinf(least) ? 0 : least;
+}
+
+double srv_group_claim(const struct srv_model_group *group)
+{
+    static const double LEAD = 0.1; /* seconds that a model with a young work may be ahead of the others */
+    for (const struct srv_work *work = group->lines.first; work != NULL; work = work->next)
+        if (work->ready > 0 && rank_of(work) == SRV_RANK_YOUNG)
+            return group->service - LEAD;
+    return group->service;
+}
+
 bool srv_group_join(struct srv_scheduler *scheduler, struct srv_work *work, double now)
 {
     struct srv_model_group *group = find_group(scheduler, work->model);
@@ -84,6 +109,7 @@ bool srv_group_join(struct srv_scheduler *scheduler, struct srv_work *work, doub
             return false;
         group->model = work->model;
         group->served = now;
+        group->service = least_service(scheduler);
         snprintf(group->name, sizeof(group->name), "%s", work->model_name);
         append_group(scheduler, group);
     }
@@ -188,44 +214,94 @@ static void take_lines(struct srv_batch *batch, struct srv_work *work, size_t co
     }
     work->ready -= count;
     work->taken += count;
+    work->had += count;
 }
 
-static size_t works_with_ready_lines(const struct srv_model_group *group)
+/* ---- who goes first ---- */
+
+struct rank_count {
+    size_t works, lines; /* that are ready */
+};
+
+static void withdraw_expired(struct srv_scheduler *scheduler, struct srv_model_group *group, double now)
 {
-    size_t count = 0;
-    for (const struct srv_work *work = group->lines.first; work != NULL; work = work->next)
-        count += work->ready > 0;
-    return count;
+    struct srv_work *next;
+    for (struct srv_work *work = group->lines.first; work != NULL; work = next) {
+        next = work->next;
+        if (srv_work_expired(work, now))
+            srv_work_withdraw(scheduler, work, now);
+    }
 }
 
-/* Every work in turn gives up to `share` lines; whoever gave goes to the end of the list, so that the next
+static void count_ranks(const struct srv_model_group *group, struct rank_count counts[SRV_RANKS])
+{
+    for (const struct srv_work *work = group->lines.first; work != NULL; work = work->next) {
+        if (work->ready == 0)
+            continue;
+        struct rank_count *count = &counts[rank_of(work)];
+        count->works++;
+        count->lines += work->ready;
+    }
+}
+
+/* Every work of the rank in turn gives up to `share` lines; whoever gave goes to the end of the list, so that the next
  * batch begins with those that this one left out. */
-static void take_round(struct srv_scheduler *scheduler, struct srv_batch *batch, size_t limit, size_t share,
-                       double now)
+static void take_round(struct srv_scheduler *scheduler, struct srv_batch *batch, enum srv_work_rank rank,
+                       size_t limit, size_t share, double now)
 {
     struct srv_model_group *group = batch->group;
-    for (size_t left = group->lines.count; left > 0 && batch->count < limit; left--) {
-        struct srv_work *work = group->lines.first;
-        if (srv_work_expired(work, now)) {
-            srv_work_withdraw(scheduler, work, now);
+    struct srv_work *next, *work = group->lines.first;
+    for (size_t left = group->lines.count; left > 0 && batch->count < limit; left--, work = next) {
+        next = work->next;
+        if (work->ready == 0 || rank_of(work) != rank)
             continue;
-        }
-        srv_work_list_remove(&group->lines, work);
-        srv_work_list_append(&group->lines, work);
         size_t count = work->ready < share ? work->ready : share;
         if (count > limit - batch->count)
             count = limit - batch->count;
-        if (count == 0)
-            continue;
+        srv_work_list_remove(&group->lines, work);
+        srv_work_list_append(&group->lines, work);
         mark_started(scheduler, work, now);
         take_lines(batch, work, count);
         group->ready -= count;
     }
 }
 
+/* Fills the batch up to `limit` with lines of a rank. Ranks are looked at anew in each round, for a work may grow old. */
+static void take_rank(struct srv_scheduler *scheduler, struct srv_batch *batch, enum srv_work_rank rank,
+                      size_t limit, double now)
+{
+    while (batch->count < limit) {
+        struct rank_count counts[SRV_RANKS] = {0};
+        count_ranks(batch->group, counts);
+        if (counts[rank].lines == 0)
+            return;
+        size_t share = (limit - batch->count) / counts[rank].works;
+        take_round(scheduler, batch, rank, limit, share > 0 ? share : 1, now);
+    }
+}
+
+/* The lines of this batch that are kept for a rank while others go before it: a share that adds up from batch to batch. */
+static size_t keep_for(struct srv_model_group *group, enum srv_work_rank rank, bool others_first,
+                       size_t total, const struct rank_count *count)
+{
+    static const double shares[SRV_RANKS] = {[SRV_RANK_OLD] = 0.25, [SRV_RANK_LOW] = 0.0625};
+    if (!others_first || count->lines == 0) {
+        group->owed[rank] = 0;
+        return 0;
+    }
+    group->owed[rank] += shares[rank] * (double)total;
+    size_t kept = (size_t)group->owed[rank];
+    if (kept > count->lines)
+        kept = count->lines;
+    group->owed[rank] -= (double)kept;
+    return kept;
+}
+
+/* ---- the size of a batch ---- */
+
 /* Workers that have nothing else to do share the lines of this model; not in crumbs, for a matrix product
  * lives from its size. */
-static size_t batch_limit(const struct srv_scheduler *scheduler, const struct srv_batch *batch, size_t ready)
+static size_t share_lines(const struct srv_scheduler *scheduler, const struct srv_batch *batch, size_t ready)
 {
     enum { CRUMB = 8 };
     size_t workers = scheduler->idle_workers + 1;
@@ -233,6 +309,47 @@ static size_t batch_limit(const struct srv_scheduler *scheduler, const struct sr
     if (share < CRUMB)
         share = CRUMB;
     return share < batch->capacity ? share : batch->capacity;
+}
+
+/* A network takes its images one by one, so that many in a batch are no faster than few, and a request that comes meanwhile would wait
+ * for all of them: as many as take QUANTUM. Where somebody is young: as few as keep the threads busy. An exact field
+ * reads all its charges for a batch, however small: there a batch is full. */
+static size_t batch_limit(const struct srv_scheduler *scheduler, const struct srv_batch *batch,
+                          const struct rank_count counts[SRV_RANKS])
+{
+    static const double QUANTUM = 5e-3;
+    const struct srv_model_group *group = batch->group;
+    const size_t threads = scheduler->options.threads_per_worker;
+    size_t limit = share_lines(scheduler, batch, group->ready);
+    if (!efm_field_is_learned(efm_model_field(group->model)))
+        return limit;
+    size_t few = threads;
+    if (group->line_seconds > 0 && QUANTUM / group->line_seconds > (double)few)
+        few = (size_t)fmin(QUANTUM / group->line_seconds, (double)batch->capacity);
+    few -= few % threads;
+    const size_t young = (counts[SRV_RANK_YOUNG].lines + threads - 1) / threads * threads;
+    if (young > 0 && young < few)
+        few = young;
+    return few < limit ? few : limit;
+}
+
+static void fill_batch(struct srv_scheduler *scheduler, struct srv_batch *batch, double now)
+{
+    struct srv_model_group *group = batch->group;
+    struct rank_count counts[SRV_RANKS] = {0};
+    count_ranks(group, counts);
+    const size_t limit = batch_limit(scheduler, batch, counts);
+    const bool young = counts[SRV_RANK_YOUNG].lines > 0, before_low = young || counts[SRV_RANK_OLD].lines > 0;
+    size_t old = keep_for(group, SRV_RANK_OLD, young, limit, &counts[SRV_RANK_OLD]);
+    size_t low = keep_for(group, SRV_RANK_LOW, before_low, limit, &counts[SRV_RANK_LOW]);
+    if (old + low > limit)
+        low = limit - (old < limit ? old : limit), old = limit - low;
+    take_rank(scheduler, batch, SRV_RANK_YOUNG, limit - old - low, now);
+    take_rank(scheduler, batch, SRV_RANK_OLD, limit - low, now);
+    take_rank(scheduler, batch, SRV_RANK_LOW, limit, now);
+    // what was kept for those who have gone
+    for (int rank = 0; rank < SRV_RANKS; rank++)
+        take_rank(scheduler, batch, (enum srv_work_rank)rank, limit, now);
 }
 
 bool srv_batch_form(struct srv_scheduler *scheduler, struct srv_batch *batch, struct srv_model_group *group,
@@ -243,11 +360,8 @@ bool srv_batch_form(struct srv_scheduler *scheduler, struct srv_batch *batch, st
     batch->group = group;
     batch->count = batch->live = 0;
     mark_served(scheduler, group, now);
-    size_t limit = batch_limit(scheduler, batch, group->ready);
-    while (batch->count < limit && group->ready > 0) {
-        size_t share = (limit - batch->count) / works_with_ready_lines(group);
-        take_round(scheduler, batch, limit, share > 0 ? share : 1, now);
-    }
+    withdraw_expired(scheduler, group, now);
+    fill_batch(scheduler, batch, now);
     if (group->ready > 0 && scheduler->idle_workers > 0)
         pthread_cond_signal(&scheduler->compute);
     if (batch->count > 0)
@@ -329,6 +443,17 @@ static void count_late(struct srv_scheduler *scheduler, size_t late)
     srv_log(scheduler->log, SRV_LOG_ERROR, "late_evaluation", "\"evaluations\":%zu", late);
 }
 
+static void note_time(struct srv_batch *batch)
+{
+    struct srv_model_group *group = batch->group;
+    const double seconds = batch->ended - batch->started;
+    group->service += seconds;
+    if (batch->live == 0)
+        return;
+    const double line = seconds / (double)batch->live;
+    group->line_seconds = group->line_seconds > 0 ? 0.8 * group->line_seconds + 0.2 * line : line;
+}
+
 void srv_batch_return(struct srv_scheduler *scheduler, struct srv_batch *batch)
 {
     enum { STATES = EFM_LINE_NOT_FINITE + 1 };
@@ -354,6 +479,7 @@ void srv_batch_return(struct srv_scheduler *scheduler, struct srv_batch *batch)
     for (int state = 0; state < STATES; state++)
         count_ended(scheduler, batch->group->name, (enum efm_line_state)state, ended[state]);
     count_late(scheduler, late);
+    note_time(batch);
     if (batch->group->ready > 0 && scheduler->idle_workers > 0)
         pthread_cond_broadcast(&scheduler->compute);
     batch->group->holders--;
@@ -396,6 +522,8 @@ void srv_slice_return(struct srv_scheduler *scheduler, struct srv_model_group *g
 {
     double now = srv_clock();
     work->taken = 0;
+    if (!isinf(started))
+        group->service += now - started;
     if (work->state == SRV_WORK_ENDED) {
         count_late(scheduler, work->finished < started && !isinf(started));
         srv_work_hand_over(scheduler, work);

@@ -31,6 +31,16 @@ struct srv_work_list {
     size_t count;
 };
 
+/* Who goes first within a model. A request of few evaluations is over before a long one would notice; so what has had little
+ * so far goes first, and what is behind keeps a share, whatever comes before it. */
+enum srv_work_rank {
+    SRV_RANK_YOUNG, /* has had fewer than SRV_YOUNG evaluations */
+    SRV_RANK_OLD,
+    SRV_RANK_LOW, /* asked for with priority=low */
+    SRV_RANKS
+};
+enum { SRV_YOUNG = 128 };
+
 /* The works in computation that share a model. Lives while it has works or a worker holds it. */
 struct srv_model_group {
     struct srv_model_group *previous, *next; /* least recently served first */
@@ -42,7 +52,10 @@ struct srv_model_group {
     size_t idle_slices;          /* works in `slices` that no worker holds */
     size_t holders;              /* workers with a batch or slice of this group */
     double served;
-    bool slice_next; /* lines and slices take turns */
+    double service;         /* seconds of workers that it has had: models share time, not turns */
+    double line_seconds;    /* moving average of an evaluation's time over its lines; 0: not known yet */
+    double owed[SRV_RANKS]; /* lines of the next batch that are due to a rank, though others go before it */
+    bool slice_next;        /* lines and slices take turns */
 };
 
 /* The lines of one evaluation. The first `live` of them are evaluated; the others were struck out. */
@@ -135,6 +148,9 @@ void srv_work_list_remove(struct srv_work_list *list, struct srv_work *work);
 bool srv_group_join(struct srv_scheduler *scheduler, struct srv_work *work, double now);
 void srv_group_leave(struct srv_scheduler *scheduler, struct srv_work *work);
 void srv_group_release(struct srv_scheduler *scheduler, struct srv_model_group *group);
+
+/* (locked) The seconds by which a group's turn is judged: the least is next. */
+double srv_group_claim(const struct srv_model_group *group);
 
 /* (locked) Ends all works of a model for lack of memory. */
 void srv_group_fail(struct srv_scheduler *scheduler, const struct efm_model *model,

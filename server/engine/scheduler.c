@@ -169,7 +169,7 @@ bool srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_work *work
     work->first_step = work->finished = 0;
     work->problem = (struct api_problem){0};
     work->waiting = NULL;
-    work->next_line = work->ready = work->taken = work->running = 0;
+    work->next_line = work->ready = work->taken = work->running = work->had = 0;
     work->group = NULL;
     work->state = SRV_WORK_WAITING;
     size_t bytes = work->bytes; /* once the lock is gone, so may be the work */

@@ -6,8 +6,9 @@
  *   compute   worker; forms a batch from the lines of all works of one model, gives each line one evaluation,
  *             again and again: lines join at the next evaluation, whatever the age of the others
  *   complete  helper; encodes and answers. Also called, with a problem, after cancel, deadline or failure
- * A cancelled work loses its lines before the next evaluation. Models take turns, and so do the works of a
- * model, so a small request does not wait for a big one.
+ * A cancelled work loses its lines before the next evaluation. Models share the time of the workers. Within a model what has
+ * had few evaluations goes first, the others take turns and keep a quarter of the lines; a batch of a network, which
+ * gains nothing from size, is kept to some milliseconds. So a small request does not wait for a big one.
  *
  * Embed struct srv_work as the first member of your own struct; the scheduler never frees it.
  *
@@ -56,6 +57,7 @@ struct srv_work {
     size_t line_count;       /* known at submit: results asked for, which prepare may correct; 0 for slices */
     size_t bytes;            /* memory it will hold, for admission */
     double deadline;         /* CLOCK_MONOTONIC seconds; INFINITY: none; prepare may change it */
+    bool low_priority;       /* lines: behind those of other works of the model */
     atomic_bool *cancelled;  /* borrowed; NULL: cannot be cancelled */
 
     /* written by the scheduler */
@@ -69,6 +71,7 @@ struct srv_work {
     size_t next_line; /* in the ring: where the next batch takes from */
     size_t ready;     /* in the ring: how many */
     size_t taken;     /* lines (or the one slice) in the hands of workers */
+    size_t had;       /* evaluations that its lines were given */
     struct srv_model_group *group;
     struct srv_work *previous, *next;
 };

@@ -131,21 +131,27 @@ static bool all_workspaces_busy(const struct srv_worker *worker, double now)
     return true;
 }
 
-/* (locked) The model that has waited longest. When it would push out a workspace that is in use, a model that
+/* (locked) The model that has had the least time. When it would push out a workspace that is in use, a model that
  * has one goes first, for a while: making working space costs more than an evaluation. */
 static struct srv_model_group *choose_group(struct srv_worker *worker, double now)
 {
-    struct srv_model_group *longest = NULL;
+    struct srv_model_group *next = NULL, *longest = NULL;
+    double least = INFINITY;
     bool busy = all_workspaces_busy(worker, now);
     for (struct srv_model_group *group = worker->scheduler->first_group; group != NULL; group = group->next) {
         if (group->ready == 0 && group->idle_slices == 0)
             continue;
-        if (!busy || now - group->served > STAY_SECONDS || find_workspace(worker, group->model) != NULL)
-            return group;
         if (longest == NULL)
             longest = group;
+        if (busy && now - group->served <= STAY_SECONDS && find_workspace(worker, group->model) == NULL)
+            continue;
+        const double claim = srv_group_claim(group);
+        if (claim < least) {
+            least = claim;
+            next = group;
+        }
     }
-    return longest;
+    return next != NULL ? next : longest;
 }
 
 /* ---- the loop; each of these is entered and left with the lock held ---- */
