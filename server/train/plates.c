@@ -113,7 +113,7 @@ static void describe(const struct efm_shape *shape, char *out, size_t size)
         snprintf(out, size, "vectors of %zu", shape->dimension);
 }
 
-static enum efm_status check_shapes(struct efm_dataset *const datasets[2], struct efm_error *error)
+enum efm_status srv_train_plates_check(struct efm_dataset *const datasets[2], struct efm_error *error)
 {
     char shown[2][64];
     if (datasets[0] == NULL || datasets[1] == NULL ||
@@ -137,7 +137,7 @@ enum efm_status srv_train_plates_read(struct efm_dataset *datasets[2], const str
     for (size_t side = 0; side < 2 && status == EFM_OK; side++)
         status = read_plate(&read[side], &train->plates[side], folder, &options, error);
     if (status == EFM_OK)
-        status = check_shapes(read, error);
+        status = srv_train_plates_check(read, error);
     for (size_t side = 0; side < 2; side++) {
         if (status != EFM_OK)
             efm_dataset_unref(read[side]);

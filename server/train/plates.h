@@ -10,6 +10,10 @@ EFM_MUST_CHECK enum efm_status srv_train_plates_read(struct efm_dataset *dataset
                                                      const struct api_train *train, int folder,
                                                      struct efm_error *error);
 
+/* EFM_E_SHAPE, naming both, when two plates of data are of two shapes. */
+EFM_MUST_CHECK enum efm_status srv_train_plates_check(struct efm_dataset *const datasets[2],
+                                                      struct efm_error *error);
+
 /* Of the plate that is data. */
 const struct efm_shape *srv_train_plates_shape(struct efm_dataset *const datasets[2]);
 
