@@ -3,7 +3,8 @@
  *   record JOB   id = job id; group "train" or "request"; state = word of api_job_state, and "gone" for what has expired or was deleted
  *                (kept for SRV_JOBS_TOMB seconds without a document, so that 410 is not 404)
  *   record EVENT parent = job id; group = type; document {"level","message","data"}
- *   record KEY   id = digest of an Idempotency-Key; document {"job","digest"}
+ *   record KEY   id = sha256 of an Idempotency-Key; parent = the job it made; document: the digest of the request. And, while a
+ *                training is not finished, id = "model/NAME" of the model that it makes; parent = the job
  *   blob         jobs/ID/source, target (datasets of a training, as they were when it was submitted), request (body),
  *                checkpoint, preview.png, result
  *
@@ -30,7 +31,8 @@ struct srv_jobs_options {
 enum {
     SRV_JOBS_LEASE = 30,
     SRV_JOBS_TOMB = 7 * 86400,
-    SRV_JOBS_ATTEMPTS = 20 /* begun so often without an end: failed */
+    SRV_JOBS_KEY = 86400,  /* seconds that an Idempotency-Key is remembered */
+    SRV_JOBS_ATTEMPTS = 20 /* begun so often without an end or a new checkpoint: failed */
 };
 
 struct srv_jobs;
@@ -41,7 +43,8 @@ EFM_MUST_CHECK enum efm_status srv_jobs_create(struct srv_jobs **jobs, const str
                                                struct efm_error *error);
 void srv_jobs_destroy(struct srv_jobs *jobs);
 
-/* Called, from any thread, after each change of a job or new event; and for a new job, with its group. Set before the first job. */
+/* Called, from any thread, after each change of a job or new event; and for a new job, with its group. They must be quick and not
+ * call back. NULL: nobody any more; once listen returns, none of the earlier listener's calls runs or comes. */
 struct srv_jobs_listener {
     void *context;
     void (*changed)(void *context, const char *id);
@@ -67,7 +70,7 @@ struct srv_submission {
     bool replayed;               /* out: the key was known, and `job` is the job it made */
 };
 
-/* Durable once it returns true. API_P_QUEUE_FULL (retry_after from the speed of the jobs before it), API_P_CONFLICT (an unfinished
+/* A training without a name for its model gets the id without "job_". Durable once it returns true. API_P_QUEUE_FULL (retry_after from the speed of the jobs before it), API_P_CONFLICT (an unfinished
  * training makes a model of the same name), API_P_KEY_REUSED, API_P_STORAGE, API_P_NO_MEMORY. */
 bool srv_jobs_submit(struct srv_jobs *jobs, struct srv_submission *submission, struct api_problem *problem);
 
@@ -116,6 +119,15 @@ EFM_MUST_CHECK enum efm_status srv_jobs_finish(struct srv_jobs *jobs, struct api
 /* Back to the queue, at its old place, because this replica stops. */
 EFM_MUST_CHECK enum efm_status srv_jobs_give_back(struct srv_jobs *jobs, struct api_job *job,
                                                   struct efm_error *error);
+/* The same because there was no room for it now: not claimed again for so many seconds. */
+EFM_MUST_CHECK enum efm_status srv_jobs_postpone(struct srv_jobs *jobs, struct api_job *job, double seconds,
+                                                 struct efm_error *error);
+
+/* For what is known of a job beside its work (its webhook), also after its end: `edit` changes it, perhaps more than once when
+ * others are at it, and the event, when not NULL, is of the same commit. EFM_E_NOT_FOUND: there is no such job any more. */
+EFM_MUST_CHECK enum efm_status srv_jobs_edit(struct srv_jobs *jobs, const char *id,
+                                             void (*edit)(void *context, struct api_job *job), void *context,
+                                             const struct api_event *event, struct efm_error *error);
 
 /* ---- for the janitor ---- */
 
