@@ -497,6 +497,90 @@ static void test_more_works_than_places_take_turns(void **state)
     assert_in_range(last, 140, 160);
 }
 
+/* Twenty long works would leave a newcomer a place in every third batch. */
+static void test_who_has_had_little_goes_first(void **state)
+{
+    enum { LONG = 20 };
+    struct fixture *f = *state;
+    struct srv_scheduler_options options = plain_options();
+    start(f, &options);
+    atomic_store(&step_microseconds, 300);
+    struct job *jobs[LONG];
+    for (size_t i = 0; i < LONG; i++) {
+        jobs[i] = make_job(f, 0, 8, 1000);
+        submit(f, jobs[i]);
+    }
+    assert_true(wait_until(&steps, LONG * 128 / 8 + 50)); /* nobody is young any more */
+    struct job *brief = make_job(f, 0, 1, 40);
+    size_t from = atomic_load(&steps);
+    submit(f, brief);
+    await(brief);
+    assert_int_equal(brief->order, 1);
+    assert_in_range(brief->at_step - from, 40, 80); /* turns would take 800 */
+    for (size_t i = 0; i < LONG; i++)
+        atomic_store(&jobs[i]->cancel, true);
+    for (size_t i = 0; i < LONG; i++) {
+        await(jobs[i]);
+        drop(jobs[i]);
+    }
+    drop(brief);
+}
+
+/* A stream of newcomers that could fill every batch leaves a quarter to what is under way. */
+static void test_the_old_keep_a_share(void **state)
+{
+    struct fixture *f = *state;
+    struct srv_scheduler_options options = plain_options();
+    start(f, &options);
+    atomic_store(&step_microseconds, 200);
+    struct job *old = make_job(f, 0, 8, 200);
+    submit(f, old);
+    assert_true(wait_until(&steps, 20));
+    struct job *young[4] = {0};
+    size_t made = 0;
+    while (atomic_load(&old->completed) == 0) {
+        for (size_t i = 0; i < 4; i++) {
+            if (young[i] != NULL && atomic_load(&young[i]->completed) == 0)
+                continue;
+            if (young[i] != NULL)
+                drop(young[i]);
+            young[i] = make_job(f, 0, 8, 12);
+            submit(f, young[i]);
+            made++;
+        }
+        usleep(100);
+    }
+    assert_true(made > 8);
+    /* 1,600 evaluations: 128 at once, then two of every eight */
+    assert_in_range(old->at_step, 200, 20 + 4 * 200 + 200);
+    for (size_t i = 0; i < 4; i++) {
+        await(young[i]);
+        drop(young[i]);
+    }
+    drop(old);
+}
+
+static void test_low_priority_comes_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct srv_scheduler_options options = plain_options();
+    start(f, &options);
+    atomic_store(&step_microseconds, 200);
+    struct job *low = make_job(f, 0, 8, 300), *plain = make_job(f, 0, 8, 300);
+    low->work.low_priority = true;
+    submit(f, low);
+    assert_true(wait_until(&steps, 5));
+    submit(f, plain);
+    await(plain);
+    await(low);
+    assert_int_equal(plain->order, 1);
+    /* and yet it had its sixteenth meanwhile */
+    assert_true(low->at_step < 5 + 600 + 20);
+    assert_in_range(plain->at_step, 300, 5 + 300 + 60);
+    drop(low);
+    drop(plain);
+}
+
 static size_t hook_seen; /* batches with a line of hook_job */
 static size_t hook_at;   /* cancel in this one */
 
@@ -856,6 +940,9 @@ int main(void)
         TEST(test_queue_is_bounded),
         TEST(test_small_work_passes_a_big_one),
         TEST(test_more_works_than_places_take_turns),
+        TEST(test_who_has_had_little_goes_first),
+        TEST(test_the_old_keep_a_share),
+        TEST(test_low_priority_comes_behind),
         TEST(test_cancel_within_one_step),
         TEST(test_cancel_with_several_workers),
         TEST(test_deadlines),
