@@ -94,10 +94,10 @@ void api_train_request_release(struct api_train_request *request);
 extern const struct api_parameter_table api_jobs_table;
 struct api_jobs_request {
     struct api_parameters_seen seen;
-    int status; /* index into the words of the table: the states, then "unfinished", "finished" */
-    int kind;
+    int status; /* index into the words of the table: the states, then "unfinished", "finished"; -1: any */
+    int kind;   /* train, transfer, generate; -1: any */
     char model[API_NAME_SIZE];
-    char after[API_JOB_ID_SIZE];
+    char after[API_NAME_SIZE]; /* shorter than API_JOB_ID_SIZE; "": from the newest */
     uint64_t limit; /* 1..100, default 20 */
 };
 bool api_jobs_parse(struct api_jobs_request *request, const struct api_message *message,

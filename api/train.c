@@ -215,16 +215,27 @@ static bool read_network(struct api_train *train, const char *key, json_t *value
 
 /* ---- the whole ---- */
 
-static bool read_all(struct api_train *train, json_t *root, struct api_problem *problem)
+static bool is_among(const char *key, const char *const *list)
+{
+    for (; list != NULL && *list != NULL; list++)
+        if (strcmp(key, *list) == 0)
+            return true;
+    return false;
+}
+
+static bool read_all(struct api_train *train, json_t *root, enum api_train_places places,
+                     const char *const *skip, struct api_problem *problem)
 {
     const char *key;
     json_t *value;
     bool good = true, same = false;
     json_object_foreach(root, key, value)
     {
+        if (is_among(key, skip))
+            continue;
         if (strcmp(key, "source") == 0 || strcmp(key, "target") == 0)
-            good = api_train_read_plate(&train->plates[key[0] == 's' ? EFM_SOURCE : EFM_TARGET], key, value,
-                                        problem);
+            good = api_train_read_plate(&train->plates[key[0] == 's' ? EFM_SOURCE : EFM_TARGET], places, key,
+                                        value, problem);
         else if (strcmp(key, "image") == 0)
             good = read_image(train, key, value, problem);
         else if (strcmp(key, "augment") == 0)
@@ -243,13 +254,16 @@ static bool read_all(struct api_train *train, json_t *root, struct api_problem *
     return true;
 }
 
-static bool check_plates(const struct api_train *train, struct api_problem *problem)
+static bool check_plates(const struct api_train *train, enum api_train_places places,
+                         struct api_problem *problem)
 {
     static const char *const keys[] = {"source", "target"};
     for (size_t side = 0; side < 2; side++) {
         if (train->plates[side].name[0] == '\0')
             return api_train_refuse(problem, API_P_MISSING_PARAMETER, keys[side], "",
-                                    "is needed: a path, an object with one, or \"gaussian\"");
+                                    "is needed: %s, or \"gaussian\"",
+                                    places == API_TRAIN_STORED ? "the name of a dataset, a URL, a toy"
+                                                               : "a path, an object with one");
         if (train->plates[side].origin == API_TRAIN_GAUSSIAN && train->augmentation[side] != 0)
             return api_train_refuse(problem, API_P_INVALID_PARAMETER, "augment", keys[side],
                                     "noise is not augmented");
@@ -260,6 +274,17 @@ static bool check_plates(const struct api_train *train, struct api_problem *prob
     return true;
 }
 
+bool api_train_read(struct api_train *train, const json_t *object, enum api_train_places places,
+                    const char *const *skip, struct api_problem *problem)
+{
+    *train = (struct api_train){0};
+    bool good =
+        read_all(train, (json_t *)object, places, skip, problem) && check_plates(train, places, problem);
+    if (!good)
+        api_train_release(train);
+    return good;
+}
+
 bool api_train_parse(struct api_train *train, const uint8_t *bytes, size_t size, struct api_problem *problem)
 {
     *train = (struct api_train){0};
@@ -267,11 +292,9 @@ bool api_train_parse(struct api_train *train, const uint8_t *bytes, size_t size,
     if (root == NULL)
         return false;
     bool good = json_is_object(root)
-                    ? read_all(train, root, problem) && check_plates(train, problem)
+                    ? api_train_read(train, root, API_TRAIN_FILES, NULL, problem)
                     : api_problem_set(problem, API_P_MALFORMED_JSON, NULL, "the spec must be a JSON object");
     json_decref(root);
-    if (!good)
-        api_train_release(train);
     return good;
 }
 

@@ -1,4 +1,4 @@
-/* train.h - what to train, on what and how: the JSON of `efmd train SPEC.json`.
+/* train.h - what to train, on what and how: the JSON of `efmd train SPEC.json` and of POST /train.
  *
  *     struct api_train train;
  *     if (api_train_parse(&train, bytes, size, &problem)) ...        what it says by itself is good
@@ -25,8 +25,8 @@ enum api_train_places { API_TRAIN_FILES, API_TRAIN_STORED };
 /* Where the samples of one plate come from. */
 struct api_train_plate {
     enum api_train_origin origin;
-    char
-        *path; /* owned; of a file of any format, or of a folder of images; DATASET: its name; URL: the URL */
+    /* owned; of a file of any format, or of a folder of images; DATASET: its name; URL: the URL */
+    char *path;
     char sha256[65]; /* URL: of the bytes, "" for not given */
     char *labels;    /* owned; of an IDX file of labels, NULL: none */
     char *toy;       /* owned; JSON as efm_dataset_read takes it */
@@ -72,9 +72,9 @@ struct api_train {
 /* Scalar keys of the whole, of "image" and of "network". */
 extern const struct api_parameter_table api_train_table, api_train_image_table, api_train_network_table;
 
-/* False with a problem whose pointer names the key ("/network/nf"); `train` then holds nothing. Keys in `skip` (NULL-terminated,
- * may be NULL) are left to the caller. API_TRAIN_STORED: a plate is "gaussian", the name of a dataset, an http(s) URL, a toy, or
- * {"dataset": name | "url": url, "sha256"?, "first"?, "count"?, "name"?}. */
+/* False with a problem whose pointer names the key ("/network/nf"); `train` then holds nothing. `parse` is for API_TRAIN_FILES.
+ * `read` leaves keys in `skip` (NULL-terminated, may be NULL) to the caller. API_TRAIN_STORED: a plate is "gaussian", the name of
+ * a dataset, an http(s) URL without user information, a toy, or {"dataset": name | "url": url, "sha256"?, "first"?, "count"?, "name"?}. */
 bool api_train_parse(struct api_train *train, const uint8_t *bytes, size_t size, struct api_problem *problem);
 bool api_train_read(struct api_train *train, const json_t *object, enum api_train_places places,
                     const char *const *skip, struct api_problem *problem);
@@ -86,7 +86,8 @@ void api_train_dataset_options(const struct api_train *train, struct efm_dataset
 bool api_train_complete(struct api_train *train, const struct efm_shape *shape, struct efm_trainer_spec *spec,
                         struct api_problem *problem);
 
-/* The spec with every key, one a line; parsing it gives the same training. After api_train_complete. */
+/* The spec with every key, one a line; reading it gives the same training, where places are of the same kind. After
+ * api_train_complete. */
 void api_train_render(const struct api_train *train, struct efm_buffer *out);
 
 /* Sets the number of steps from text, over what the spec says, within the limits of the table. */

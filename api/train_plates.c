@@ -120,29 +120,58 @@ static void name_by_toy(struct api_train_plate *plate, const char *key, const js
 
 /* ---- plates ---- */
 
-static bool read_member(struct api_train_plate *plate, const char *key, const char *name, const json_t *value,
-                        struct api_problem *problem)
+/* A member that says which file it is. *known is false for any other one. */
+static bool read_file_member(struct api_train_plate *plate, const char *key, const char *name,
+                             const json_t *value, bool *known, struct api_problem *problem)
 {
-    bool is_toy = plate->origin == API_TRAIN_TOY;
+    *known = true;
+    if (strcmp(name, "path") == 0)
+        return read_path(&plate->path, key, name, value, problem);
+    if (strcmp(name, "labels") == 0)
+        return read_path(&plate->labels, key, name, value, problem);
+    if (strcmp(name, "label") == 0)
+        return read_label(plate, key, value, problem);
+    *known = false;
+    return true;
+}
+
+static bool read_member(struct api_train_plate *plate, enum api_train_places places, const char *key,
+                        const char *name, const json_t *value, struct api_problem *problem)
+{
+    bool is_toy = plate->origin == API_TRAIN_TOY, known = false;
     if (strcmp(name, "toy") == 0 && is_toy)
         return true;
-    if (strcmp(name, "path") == 0 && !is_toy)
-        return read_path(&plate->path, key, name, value, problem);
-    if (strcmp(name, "labels") == 0 && !is_toy)
-        return read_path(&plate->labels, key, name, value, problem);
-    if (strcmp(name, "label") == 0 && !is_toy)
-        return read_label(plate, key, value, problem);
     if (strcmp(name, "first") == 0 || strcmp(name, "count") == 0)
         return read_range(plate, key, name, value, problem);
     if (strcmp(name, "name") == 0)
         return read_name(plate, key, value, problem);
+    if (!is_toy) {
+        bool good = places == API_TRAIN_STORED
+                        ? api_train_read_stored_member(plate, key, name, value, &known, problem)
+                        : read_file_member(plate, key, name, value, &known, problem);
+        if (known)
+            return good;
+    }
     return api_train_refuse(problem, API_P_UNKNOWN_PARAMETER, key, name,
-                            "is not a parameter here; known are %s",
-                            is_toy ? "toy, first, count, name" : "path, labels, label, first, count, name");
+                            "is not a parameter here; known are %s, first, count, name",
+                            is_toy                       ? "toy"
+                            : places == API_TRAIN_STORED ? "dataset, url, sha256"
+                                                         : "path, labels, label");
 }
 
-static bool read_object(struct api_train_plate *plate, const char *key, json_t *value,
-                        struct api_problem *problem)
+static bool check_file(const struct api_train_plate *plate, const char *key, bool labelled,
+                       struct api_problem *problem)
+{
+    if (plate->path == NULL)
+        return api_train_refuse(problem, API_P_MISSING_PARAMETER, key, "path",
+                                "is needed, or a toy in its place");
+    return labelled == (plate->labels != NULL) ||
+           api_train_refuse(problem, API_P_MISSING_PARAMETER, key, labelled ? "labels" : "label",
+                            "is needed where %s is given", labelled ? "label" : "labels");
+}
+
+static bool read_object(struct api_train_plate *plate, enum api_train_places places, const char *key,
+                        json_t *value, struct api_problem *problem)
 {
     const json_t *toy = json_object_get(value, "toy");
     const char *name;
@@ -157,35 +186,38 @@ static bool read_object(struct api_train_plate *plate, const char *key, json_t *
         return false;
     json_object_foreach(value, name, member)
     {
-        if (!read_member(plate, key, name, member, problem))
+        if (!read_member(plate, places, key, name, member, problem))
             return false;
     }
-    if (toy == NULL && plate->path == NULL)
-        return api_train_refuse(problem, API_P_MISSING_PARAMETER, key, "path",
-                                "is needed, or a toy in its place");
-    bool labelled = json_object_get(value, "label") != NULL;
-    if (labelled != (plate->labels != NULL))
-        return api_train_refuse(problem, API_P_MISSING_PARAMETER, key, labelled ? "labels" : "label",
-                                "is needed where %s is given", labelled ? "label" : "labels");
-    if (plate->name[0] == '\0' && toy != NULL)
+    bool stored = places == API_TRAIN_STORED, labelled = json_object_get(value, "label") != NULL;
+    if (toy == NULL &&
+        !(stored ? api_train_check_stored(plate, key, problem) : check_file(plate, key, labelled, problem)))
+        return false;
+    if (plate->name[0] != '\0')
+        return true;
+    if (toy != NULL)
         name_by_toy(plate, key, toy);
-    else if (plate->name[0] == '\0')
+    else if (stored)
+        api_train_name_stored(plate, key);
+    else
         name_by_path(plate, key, labelled);
     return true;
 }
 
-bool api_train_read_plate(struct api_train_plate *plate, const char *key, const json_t *value,
-                          struct api_problem *problem)
+bool api_train_read_plate(struct api_train_plate *plate, enum api_train_places places, const char *key,
+                          const json_t *value, struct api_problem *problem)
 {
-    plate->origin = API_TRAIN_PATH;
+    plate->origin = places == API_TRAIN_STORED ? API_TRAIN_DATASET : API_TRAIN_PATH;
     if (json_is_object(value))
-        return read_object(plate, key, (json_t *)value, problem);
+        return read_object(plate, places, key, (json_t *)value, problem);
     const char *text = json_string_value(value);
     if (text != NULL && strcmp(text, GAUSSIAN) == 0) {
         plate->origin = API_TRAIN_GAUSSIAN;
         snprintf(plate->name, sizeof plate->name, "%s", GAUSSIAN);
         return true;
     }
+    if (places == API_TRAIN_STORED)
+        return api_train_read_stored_word(plate, key, text != NULL ? text : "", problem);
     if (text == NULL || text[0] == '\0' || strlen(text) > MAX_PATH)
         return refuse(problem, key, "", "a path, an object with one, or \"gaussian\"");
     plate->path = efm_copy_string(text);
@@ -203,6 +235,8 @@ void api_train_render_plate(const struct api_train_plate *plate, struct efm_buff
     }
     if (plate->origin == API_TRAIN_TOY) {
         efm_buffer_format(out, "{\"toy\": %s", plate->toy);
+    } else if (plate->origin != API_TRAIN_PATH) {
+        api_train_render_stored(plate, out);
     } else {
         efm_buffer_append_string(out, "{\"path\": ");
         api_json_string(out, plate->path);
