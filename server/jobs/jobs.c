@@ -398,12 +398,14 @@ static bool show_event(const struct srv_record *record,
     return go_on;
 }
 
-static bool check_there(struct srv_jobs *jobs, const char *id, struct api_problem *problem)
+bool srv_jobs_ended(struct srv_jobs *jobs, const char *id, bool *ended, struct api_problem *problem)
 {
     struct srv_record record = {0};
     struct efm_error error = {0};
     enum efm_status status = srv_store_get(jobs->store, SRV_RECORD_JOB, id, &record, &error);
     const bool gone = srv_job_gone(&record);
+    enum api_job_state state;
+    *ended = status == EFM_OK && api_job_state_parse(record.state, &state) && api_job_state_ended(state);
     srv_record_release(&record);
     if (status == EFM_E_NOT_FOUND)
         return refuse_unknown(id, problem);
@@ -421,7 +423,8 @@ bool srv_jobs_events_of(struct srv_jobs *jobs, const char *id, const char *type,
     struct srv_record *records = NULL;
     size_t count = 0;
     struct efm_error error = {0};
-    if (!check_there(jobs, id, problem))
+    bool ended;
+    if (!srv_jobs_ended(jobs, id, &ended, problem))
         return false;
     if (srv_store_list(jobs->store, &query, &records, &count, &error) != EFM_OK)
         return srv_jobs_storage_problem(jobs, &error, problem);

@@ -44,6 +44,9 @@ void srv_jobs_submitted(struct srv_jobs *jobs, const char *group);
 bool srv_jobs_storage_problem(struct srv_jobs *jobs, const struct efm_error *error,
                               struct api_problem *problem);
 
+/* Whether the job has ended, at the price of one look. API_P_UNKNOWN_JOB, API_P_GONE, API_P_STORAGE. */
+bool srv_jobs_ended(struct srv_jobs *jobs, const char *id, bool *ended, struct api_problem *problem);
+
 /* A job as it is in the store. Of one that is gone only the record says something. */
 struct srv_job_held {
     struct srv_record record; /* without a document */
