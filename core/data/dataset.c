@@ -6,8 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-static const struct efm_dataset_reader *const readers[] = {&efm_npy_reader, &efm_idx_reader, &efm_toy_reader,
-                                                           &efm_tar_reader};
+/* The tar last: it alone may begin with any bytes, those of a name. */
+static const struct efm_dataset_reader *const readers[] = {&efm_npy_reader, &efm_idx_reader, &efm_zip_reader,
+                                                           &efm_toy_reader, &efm_tar_reader};
 
 struct efm_dataset_options efm_dataset_options_default(void)
 {
@@ -17,6 +18,25 @@ struct efm_dataset_options efm_dataset_options_default(void)
         .max_count = (size_t)1 << 20,
         .max_decoded_bytes = (size_t)4 << 30,
     };
+}
+
+enum efm_status efm_dataset_ask(const struct efm_dataset_options *options, struct efm_error *error)
+{
+    if (options->go_on == NULL || options->go_on(options->go_on_context))
+        return EFM_OK;
+    return efm_error_set(error, EFM_E_CANCELLED, "the reading of the dataset was withdrawn");
+}
+
+enum efm_status efm_dataset_copy(void *to, const void *from, size_t size,
+                                 const struct efm_dataset_options *options, struct efm_error *error)
+{
+    enum efm_status status = EFM_OK;
+    for (size_t at = 0, piece; at < size && status == EFM_OK; at += piece) {
+        piece = size - at < EFM_DATASET_STRIDE ? size - at : EFM_DATASET_STRIDE;
+        memcpy((char *)to + at, (const char *)from + at, piece);
+        status = efm_dataset_ask(options, error);
+    }
+    return status;
 }
 
 bool efm_dataset_shape_is_free(const struct efm_dataset_options *options)
@@ -62,12 +82,11 @@ enum efm_status efm_dataset_check_shape(const struct efm_dataset_options *option
                          wanted->channels);
 }
 
-/* The dataset without its samples, and how many bytes they need. */
 static enum efm_status create(struct efm_dataset **dataset, const char *format, size_t count,
                               const struct efm_shape *shape, size_t element,
-                              const struct efm_dataset_options *options, size_t *bytes,
-                              struct efm_error *error)
+                              const struct efm_dataset_options *options, struct efm_error *error)
 {
+    size_t bytes;
     enum efm_status status = check_shape_itself(shape, error);
     if (status != EFM_OK)
         return status;
@@ -76,8 +95,8 @@ static enum efm_status create(struct efm_dataset **dataset, const char *format, 
     if (count > options->max_count)
         return efm_error_set(error, EFM_E_LIMIT, "%zu samples are more than the %zu allowed", count,
                              options->max_count);
-    if (!efm_size_multiply(count, shape->dimension, bytes) || !efm_size_multiply(*bytes, element, bytes) ||
-        *bytes > options->max_decoded_bytes)
+    if (!efm_size_multiply(count, shape->dimension, &bytes) || !efm_size_multiply(bytes, element, &bytes) ||
+        bytes > options->max_decoded_bytes)
         return efm_error_set(error, EFM_E_LIMIT, "%zu samples of %zu numbers need more than %zu bytes", count,
                              shape->dimension, options->max_decoded_bytes);
     struct efm_dataset *made = efm_allocate_array(1, sizeof *made);
@@ -87,6 +106,11 @@ static enum efm_status create(struct efm_dataset **dataset, const char *format, 
     made->format = format;
     made->shape = *shape;
     made->count = count;
+    status = efm_samples_create(&made->samples, bytes, options->scratch, error);
+    if (status != EFM_OK) {
+        efm_dataset_unref(made);
+        return status;
+    }
     *dataset = made;
     return EFM_OK;
 }
@@ -95,36 +119,20 @@ enum efm_status efm_dataset_create_pixels(struct efm_dataset **dataset, const ch
                                           const struct efm_shape *shape,
                                           const struct efm_dataset_options *options, struct efm_error *error)
 {
-    struct efm_dataset *made = NULL;
-    size_t bytes;
-    enum efm_status status = create(&made, format, count, shape, 1, options, &bytes, error);
-    if (status != EFM_OK)
-        return status;
-    made->pixels = efm_allocate(bytes);
-    if (made->pixels == NULL) {
-        efm_dataset_unref(made);
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for %zu bytes of samples", bytes);
-    }
-    *dataset = made;
-    return EFM_OK;
+    enum efm_status status = create(dataset, format, count, shape, 1, options, error);
+    if (status == EFM_OK)
+        (*dataset)->pixels = (*dataset)->samples.data;
+    return status;
 }
 
 enum efm_status efm_dataset_create_floats(struct efm_dataset **dataset, const char *format, size_t count,
                                           const struct efm_shape *shape,
                                           const struct efm_dataset_options *options, struct efm_error *error)
 {
-    struct efm_dataset *made = NULL;
-    size_t bytes;
-    enum efm_status status = create(&made, format, count, shape, sizeof(float), options, &bytes, error);
-    if (status != EFM_OK)
-        return status;
-    made->floats = efm_allocate(bytes);
-    if (made->floats == NULL) {
-        efm_dataset_unref(made);
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for %zu bytes of samples", bytes);
-    }
-    *dataset = made;
-    return EFM_OK;
+    enum efm_status status = create(dataset, format, count, shape, sizeof(float), options, error);
+    if (status == EFM_OK)
+        (*dataset)->floats = (*dataset)->samples.data;
+    return status;
 }
 
 void efm_pixels_to_floats(const uint8_t *pixels, size_t count, float *out)
@@ -133,35 +141,67 @@ void efm_pixels_to_floats(const uint8_t *pixels, size_t count, float *out)
         out[i] = (float)pixels[i] / 127.5f - 1.0f;
 }
 
-void efm_dataset_finish(struct efm_dataset *dataset)
+/* Widens the range to that of `count` more values. */
+static void widen(struct efm_dataset *dataset, size_t first, size_t count)
 {
-    size_t total = dataset->count * dataset->shape.dimension;
-    if (dataset->pixels != NULL) {
-        uint8_t ends[2] = {255, 0};
-        for (size_t i = 0; i < total; i++) {
-            ends[0] = dataset->pixels[i] < ends[0] ? dataset->pixels[i] : ends[0];
-            ends[1] = dataset->pixels[i] > ends[1] ? dataset->pixels[i] : ends[1];
+    if (dataset->pixels == NULL) {
+        const float *values = dataset->floats + first;
+        float low = values[0], high = values[0];
+        for (size_t i = 1; i < count; i++) {
+            low = values[i] < low ? values[i] : low;
+            high = values[i] > high ? values[i] : high;
         }
-        efm_pixels_to_floats(&ends[0], 1, &dataset->low);
-        efm_pixels_to_floats(&ends[1], 1, &dataset->high);
+        dataset->low = low < dataset->low ? low : dataset->low;
+        dataset->high = high > dataset->high ? high : dataset->high;
         return;
     }
-    dataset->low = dataset->high = dataset->floats[0];
-    for (size_t i = 1; i < total; i++) {
-        dataset->low = dataset->floats[i] < dataset->low ? dataset->floats[i] : dataset->low;
-        dataset->high = dataset->floats[i] > dataset->high ? dataset->floats[i] : dataset->high;
+    const uint8_t *values = dataset->pixels + first;
+    uint8_t ends[2] = {255, 0};
+    float range[2];
+    for (size_t i = 0; i < count; i++) {
+        ends[0] = values[i] < ends[0] ? values[i] : ends[0];
+        ends[1] = values[i] > ends[1] ? values[i] : ends[1];
     }
+    efm_pixels_to_floats(ends, 2, range);
+    dataset->low = range[0] < dataset->low ? range[0] : dataset->low;
+    dataset->high = range[1] > dataset->high ? range[1] : dataset->high;
 }
 
-static enum efm_status fail_unknown(const uint8_t *bytes, size_t size, struct efm_error *error)
+enum efm_status efm_dataset_finish(struct efm_dataset **dataset, struct efm_dataset *made,
+                                   const struct efm_dataset_options *options, struct efm_error *error)
+{
+    const size_t total = made->count * made->shape.dimension;
+    enum efm_status status = EFM_OK;
+    made->low = INFINITY;
+    made->high = -INFINITY;
+    for (size_t at = 0, piece; at < total && status == EFM_OK; at += piece) {
+        piece = total - at < EFM_DATASET_STRIDE ? total - at : EFM_DATASET_STRIDE;
+        widen(made, at, piece);
+        status = efm_dataset_ask(options, error);
+    }
+    if (status != EFM_OK) {
+        efm_dataset_unref(made);
+        return status;
+    }
+    efm_samples_seal(&made->samples);
+    *dataset = made;
+    return EFM_OK;
+}
+
+const struct efm_dataset_reader *efm_dataset_find_reader(const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++)
+        if (readers[i]->probe(bytes, size))
+            return readers[i];
+    return NULL;
+}
+
+enum efm_status efm_dataset_fail_unknown(const uint8_t *bytes, size_t size, struct efm_error *error)
 {
     if (efm_image_sniff(bytes, size) != EFM_IMAGE_UNKNOWN)
         return efm_error_set(error, EFM_E_FORMAT, "a single image is not a dataset; send a tar of images");
-    if (size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0)
-        return efm_error_set(error, EFM_E_UNSUPPORTED, "zip archives are not read; send a tar of images");
     return efm_error_set(error, EFM_E_FORMAT,
-                         "the file is none of IDX, NPY, tar or toy JSON, or it is "
-                         "truncated");
+                         "the file is none of IDX, NPY, tar, zip or toy JSON, or it is truncated");
 }
 
 enum efm_status efm_dataset_read(struct efm_dataset **dataset, const uint8_t *bytes, size_t size,
@@ -175,10 +215,13 @@ enum efm_status efm_dataset_read(struct efm_dataset **dataset, const uint8_t *by
     if (size == 0)
         return efm_error_set(error, EFM_E_FORMAT, "the dataset is empty");
 
-    struct efm_buffer unpacked = efm_buffer_limited(options->max_decoded_bytes);
-    enum efm_status status = EFM_OK;
-    if (efm_gzip_probe(bytes, size)) {
-        status = efm_gzip_unpack(&unpacked, bytes, size, error);
+    struct efm_spill spill = efm_spill_limited(options->max_decoded_bytes, options->scratch);
+    struct efm_samples unpacked = {0};
+    enum efm_status status = efm_dataset_ask(options, error);
+    if (status == EFM_OK && efm_gzip_probe(bytes, size)) {
+        status = efm_gzip_unpack(&spill, bytes, size, options, error);
+        if (status == EFM_OK)
+            status = efm_spill_take(&spill, &unpacked, error);
         if (status != EFM_OK)
             goto done;
         bytes = unpacked.data;
@@ -188,14 +231,14 @@ enum efm_status efm_dataset_read(struct efm_dataset **dataset, const uint8_t *by
             goto done;
         }
     }
-    const struct efm_dataset_reader *reader = NULL;
-    for (size_t i = 0; i < sizeof readers / sizeof readers[0] && reader == NULL; i++)
-        if (readers[i]->probe(bytes, size))
-            reader = readers[i];
+    if (status != EFM_OK)
+        goto done;
+    const struct efm_dataset_reader *reader = efm_dataset_find_reader(bytes, size);
     status = reader != NULL ? reader->read(dataset, bytes, size, options, error)
-                            : fail_unknown(bytes, size, error);
+                            : efm_dataset_fail_unknown(bytes, size, error);
 done:
-    efm_buffer_release(&unpacked);
+    efm_samples_release(&unpacked);
+    efm_spill_release(&spill);
     return status;
 }
 
@@ -217,9 +260,7 @@ enum efm_status efm_dataset_from_floats(struct efm_dataset **dataset, const floa
         }
     }
     memcpy(made->floats, values, total * sizeof *values);
-    efm_dataset_finish(made);
-    *dataset = made;
-    return EFM_OK;
+    return efm_dataset_finish(dataset, made, &unlimited, error);
 }
 
 struct efm_dataset *efm_dataset_ref(struct efm_dataset *dataset)
@@ -233,8 +274,7 @@ void efm_dataset_unref(struct efm_dataset *dataset)
     /* acquire-release: whoever frees must see all that the others did with it before */
     if (dataset == NULL || atomic_fetch_sub_explicit(&dataset->references, 1, memory_order_acq_rel) != 1)
         return;
-    efm_free(dataset->pixels);
-    efm_free(dataset->floats);
+    efm_samples_release(&dataset->samples);
     efm_free(dataset);
 }
 
@@ -255,8 +295,12 @@ const char *efm_dataset_format(const struct efm_dataset *dataset)
 
 size_t efm_dataset_bytes(const struct efm_dataset *dataset)
 {
-    size_t element = dataset->pixels != NULL ? 1 : sizeof(float);
-    return sizeof *dataset + dataset->count * dataset->shape.dimension * element;
+    return sizeof *dataset + (dataset->samples.mapped ? 0 : dataset->samples.size);
+}
+
+size_t efm_dataset_mapped_bytes(const struct efm_dataset *dataset)
+{
+    return dataset->samples.mapped ? dataset->samples.size : 0;
 }
 
 void efm_dataset_range(const struct efm_dataset *dataset, float *low, float *high)

@@ -1,7 +1,7 @@
 /* dataset.h - samples of one domain: images or vectors, read from what people have.
  *
  * One reader a format, chosen by looking at the first bytes: IDX (.idx, .gz), NPY, tar of images (plain or
- * .gz), a folder of images, JSON that names a toy distribution. A dataset is read whole, checked, and then
+ * .gz), zip of images, a folder of images, JSON that names a toy distribution. A dataset is read whole, checked, and then
  * immutable and shared by reference count.
  *
  *     struct efm_dataset_options options = efm_dataset_options_default();
@@ -32,12 +32,13 @@ struct efm_dataset_options {
     struct efm_image_limits image_limits;
     size_t max_count;         /* samples; EFM_E_LIMIT past it */
     size_t max_decoded_bytes; /* of what is kept; EFM_E_LIMIT past it, before it is allocated */
-    const char *
-        scratch; /* a folder: samples past 64 MiB lie in a file there that has no name and goes with the dataset,
-                            and are memory that the system can take back (EFM_E_FULL when the disk has no room); NULL: all in memory */
-    bool (*go_on)(
-        void *
-            context); /* asked now and then; false ends the reading with EFM_E_CANCELLED. NULL: never asked */
+    /* A folder: samples past 64 MiB, and what a gzip file of that size unpacks to, lie in a file there that has no name
+     * and goes with them. That is memory which the system can take back; EFM_E_FULL when the disk has no room. NULL: all
+     * in memory. */
+    const char *scratch;
+    /* Asked between images and after each MiB or so of other work; false ends the reading with EFM_E_CANCELLED. NULL:
+     * never asked. */
+    bool (*go_on)(void *context);
     void *go_on_context;
 };
 
@@ -52,12 +53,14 @@ struct efm_dataset_options efm_dataset_options_default(void);
  *   tar   regular files, each an image of any format in image.h; other entries are skipped, and files
  *         whose names begin with a dot; names with ".." or a leading "/" are refused; samples in order of
  *         their names
- *   zip   as tar: the members of a zip archive (stored or deflated), by libzip
+ *   zip   as tar: the members of a zip archive (stored or deflated), by libzip; __MACOSX is skipped; together they
+ *         unpack to at most max_decoded_bytes, or to the size of the archive when that is more
  *   toy   JSON {"toy": "gaussian" | "mixture" | "swiss_roll", ...}, see toy.h
  * any of them may come gzipped; the unpacked size is held against the limits while unpacking.
  * EFM_E_FORMAT, EFM_E_UNSUPPORTED, EFM_E_LIMIT, EFM_E_NUMERIC (NaN or infinity in NPY), EFM_E_SHAPE (samples
  * that cannot be brought to the wanted shape, or to that of the first one), EFM_E_ARGUMENT (an impossible
- * wanted shape), EFM_E_MEMORY. */
+ * wanted shape), EFM_E_MEMORY, EFM_E_FULL (no room in the scratch folder), EFM_E_IO (it cannot be used),
+ * EFM_E_CANCELLED. */
 EFM_MUST_CHECK enum efm_status efm_dataset_read(struct efm_dataset **dataset, const uint8_t *bytes,
                                                 size_t size, const struct efm_dataset_options *options,
                                                 struct efm_error *error);
@@ -78,9 +81,12 @@ void efm_dataset_unref(struct efm_dataset *dataset); /* NULL is fine */
 
 size_t efm_dataset_count(const struct efm_dataset *dataset);
 const struct efm_shape *efm_dataset_shape(const struct efm_dataset *dataset);
-const char *
-efm_dataset_format(const struct efm_dataset *dataset); /* "idx" "npy" "tar" "zip" "folder" "toy" "floats" */
-size_t efm_dataset_bytes(const struct efm_dataset *dataset); /* held in memory */
+/* "idx" "npy" "tar" "zip" "folder" "toy" "floats" */
+const char *efm_dataset_format(const struct efm_dataset *dataset);
+/* What it holds of a memory budget: samples in a scratch file count nothing, since the system can take their memory
+ * back at any time; those are counted apart, in what they take on disk. */
+size_t efm_dataset_bytes(const struct efm_dataset *dataset);
+size_t efm_dataset_mapped_bytes(const struct efm_dataset *dataset);
 
 /* Smallest and largest float over all samples. */
 void efm_dataset_range(const struct efm_dataset *dataset, float *low, float *high);

@@ -81,7 +81,9 @@ static enum efm_status list(struct folder *folder, const char *path, struct efm_
             return fail_io("folder", path, errno, error);
         if (entry == NULL)
             break;
-        enum efm_status status = take_name(folder, entry->d_name, error);
+        enum efm_status status = efm_dataset_ask(folder->options, error);
+        if (status == EFM_OK)
+            status = take_name(folder, entry->d_name, error);
         if (status != EFM_OK)
             return status;
     }

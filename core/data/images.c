@@ -4,19 +4,7 @@
 
 #include "core/base/memory.h"
 
-#include <stdio.h>
 #include <string.h>
-
-struct efm_shown_name efm_show_name(const char *name, size_t length)
-{
-    struct efm_shown_name shown = {{0}};
-    size_t kept = length > 80 ? 80 : length;
-    for (size_t i = 0; i < kept; i++)
-        shown.text[i] = name[i] >= ' ' && name[i] <= '~' ? name[i] : '?';
-    if (kept < length)
-        memcpy(shown.text + kept, "...", 4);
-    return shown;
-}
 
 /* [count, height, width, channels] as a file gives it, to a shape within the limits. */
 static enum efm_status raw_shape(const uint64_t sizes[4], const struct efm_dataset_options *options,
@@ -44,6 +32,9 @@ static enum efm_status fit_all(struct efm_dataset *dataset, const uint8_t *pixel
     enum efm_status status = efm_image_create(&source, shape->width, shape->height, shape->channels, error);
     for (size_t i = 0; i < dataset->count && status == EFM_OK; i++) {
         struct efm_image fitted = {0};
+        status = efm_dataset_ask(options, error);
+        if (status != EFM_OK)
+            break;
         memcpy(source.pixels, pixels + i * shape->dimension, shape->dimension);
         status = efm_image_fit(&fitted, &source, &dataset->shape, options->fit, options->background, error);
         if (status == EFM_OK)
@@ -72,16 +63,14 @@ enum efm_status efm_dataset_from_pixels(struct efm_dataset **dataset, const char
     if (status != EFM_OK)
         return status;
     if (fits)
-        memcpy(made->pixels, pixels, made->count * shape.dimension);
+        status = efm_dataset_copy(made->pixels, pixels, made->count * shape.dimension, options, error);
     else
         status = fit_all(made, pixels, &shape, options, error);
     if (status != EFM_OK) {
         efm_dataset_unref(made);
         return status;
     }
-    efm_dataset_finish(made);
-    *dataset = made;
-    return EFM_OK;
+    return efm_dataset_finish(dataset, made, options, error);
 }
 
 /* Decodes file `index`; a failure names the file. */
@@ -144,7 +133,9 @@ enum efm_status efm_dataset_from_files(struct efm_dataset **dataset, const char 
     enum efm_status status = EFM_OK;
     for (size_t i = 0; i < files->count && status == EFM_OK; i++) {
         struct efm_image image = {0};
-        status = decode(&image, files, i, options, error);
+        status = efm_dataset_ask(options, error);
+        if (status == EFM_OK)
+            status = decode(&image, files, i, options, error);
         if (status == EFM_OK)
             status = take(&made, &image, format, files, i, options, error);
         efm_image_release(&image);
@@ -153,7 +144,5 @@ enum efm_status efm_dataset_from_files(struct efm_dataset **dataset, const char 
         efm_dataset_unref(made);
         return status;
     }
-    efm_dataset_finish(made);
-    *dataset = made;
-    return EFM_OK;
+    return efm_dataset_finish(dataset, made, options, error);
 }

@@ -172,9 +172,8 @@ static enum efm_status parse_header(struct cursor *cursor, struct efm_npy_view *
     return EFM_OK;
 }
 
-/* Where the header text lies. */
-static enum efm_status find_header(const uint8_t *bytes, size_t size, struct cursor *cursor,
-                                   struct efm_error *error)
+enum efm_status efm_npy_find_header(const uint8_t *bytes, size_t size, size_t *start, size_t *length,
+                                    struct efm_error *error)
 {
     if (size < sizeof magic || memcmp(bytes, magic, sizeof magic) != 0)
         return efm_error_set(error, EFM_E_FORMAT, "not an NPY file");
@@ -184,50 +183,65 @@ static enum efm_status find_header(const uint8_t *bytes, size_t size, struct cur
     if ((major != 1 && major != 2) || minor != 0)
         return efm_error_set(error, EFM_E_UNSUPPORTED, "NPY version %u.%u is not read, only 1.0 and 2.0",
                              major, minor);
-    size_t start = major == 1 ? 10 : 12;
-    size_t length = bytes[8] | (size_t)bytes[9] << 8;
-    if (major == 2 && size >= start)
-        length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
-    if (length > EFM_NPY_MAX_HEADER)
-        return efm_error_set(error, EFM_E_LIMIT, "an NPY header of %zu bytes is longer than %d", length,
+    *start = major == 1 ? 10 : 12;
+    *length = bytes[8] | (size_t)bytes[9] << 8;
+    if (major == 2 && size >= *start)
+        *length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
+    if (*length > EFM_NPY_MAX_HEADER)
+        return efm_error_set(error, EFM_E_LIMIT, "an NPY header of %zu bytes is longer than %d", *length,
                              EFM_NPY_MAX_HEADER);
+    return EFM_OK;
+}
+
+enum efm_status efm_npy_parse_header(const uint8_t *bytes, size_t size, struct efm_npy_view *view,
+                                     size_t *needed, struct efm_error *error)
+{
+    struct efm_npy_view found = {.count = 1};
+    size_t start, length;
+    enum efm_status status = efm_npy_find_header(bytes, size, &start, &length, error);
+    if (status != EFM_OK)
+        return status;
     if (size < start || length > size - start)
         return efm_error_set(error, EFM_E_FORMAT, "the NPY file ends in its header");
-    *cursor = (struct cursor){(const char *)bytes + start, (const char *)bytes + start + length};
+    found.data = bytes + start + length;
+    struct cursor cursor = {(const char *)bytes + start, (const char *)found.data};
+    status = parse_header(&cursor, &found, error);
+    if (status != EFM_OK)
+        return status;
+    bool fits = true;
+    for (size_t i = 0; i < found.rank; i++)
+        fits = fits && efm_size_multiply(found.count, found.shape[i], &found.count);
+    if (!fits || !efm_size_multiply(found.count, types[found.type].size, needed))
+        return efm_error_set(error, EFM_E_FORMAT, "the shape of the NPY file is larger than any file");
+    *view = found;
     return EFM_OK;
 }
 
 enum efm_status efm_npy_parse(const uint8_t *bytes, size_t size, struct efm_npy_view *view,
                               struct efm_error *error)
 {
-    struct efm_npy_view found = {.count = 1};
-    struct cursor cursor = {NULL, NULL};
-    enum efm_status status = find_header(bytes, size, &cursor, error);
-    if (status != EFM_OK)
-        return status;
-    found.data = (const uint8_t *)cursor.end;
-    status = parse_header(&cursor, &found, error);
+    struct efm_npy_view found;
+    size_t needed;
+    enum efm_status status = efm_npy_parse_header(bytes, size, &found, &needed, error);
     if (status != EFM_OK)
         return status;
     size_t left = size - (size_t)(found.data - bytes);
-    size_t needed = 0;
-    bool fits = true;
-    for (size_t i = 0; i < found.rank; i++)
-        fits = fits && efm_size_multiply(found.count, found.shape[i], &found.count);
-    if (!fits || !efm_size_multiply(found.count, types[found.type].size, &needed) || needed != left)
+    if (needed != left)
         return efm_error_set(error, EFM_E_FORMAT,
                              "the NPY file has %zu bytes of data, not what its shape says", left);
     *view = found;
     return EFM_OK;
 }
 
-enum efm_status efm_npy_floats(const struct efm_npy_view *view, float *out, struct efm_error *error)
+/* Elements first .. end - 1. */
+static enum efm_status convert(const struct efm_npy_view *view, size_t first, size_t end, float *out,
+                               struct efm_error *error)
 {
     if (view->type == EFM_NPY_U8) {
-        efm_pixels_to_floats(view->data, view->count, out);
+        efm_pixels_to_floats(view->data + first, end - first, out + first);
         return EFM_OK;
     }
-    for (size_t i = 0; i < view->count; i++) {
+    for (size_t i = first; i < end; i++) {
         if (view->type == EFM_NPY_F32) {
             memcpy(&out[i], view->data + i * sizeof(float), sizeof(float));
         } else {
@@ -239,6 +253,11 @@ enum efm_status efm_npy_floats(const struct efm_npy_view *view, float *out, stru
             return efm_error_set(error, EFM_E_NUMERIC, "value %zu of the NPY file is not finite", i);
     }
     return EFM_OK;
+}
+
+enum efm_status efm_npy_floats(const struct efm_npy_view *view, float *out, struct efm_error *error)
+{
+    return convert(view, 0, view->count, out, error);
 }
 
 enum efm_status efm_npy_write_floats(struct efm_buffer *out, const float *values, const size_t *shape,
@@ -286,14 +305,43 @@ static enum efm_status float_shape(const struct efm_npy_view *view, struct efm_s
     }
     size_t channels = view->rank == 4 ? view->shape[3] : 1;
     size_t side = view->shape[1] > view->shape[2] ? view->shape[1] : view->shape[2];
-    if (channels != 1 && channels != 3)
-        return efm_error_set(error, EFM_E_UNSUPPORTED, "images have 1 or 3 channels, not %zu", channels);
     if (side > options->image_limits.max_side ||
         (uint64_t)view->shape[1] * view->shape[2] > options->image_limits.max_pixels)
         return efm_error_set(error, EFM_E_LIMIT, "images of %zux%zu pixels are larger than allowed",
                              view->shape[2], view->shape[1]);
     *shape = efm_shape_image((uint32_t)view->shape[1], (uint32_t)view->shape[2], (uint32_t)channels);
     return EFM_OK;
+}
+
+enum efm_status efm_npy_check_samples(const struct efm_npy_view *view, struct efm_error *error)
+{
+    if (view->count == 0)
+        return efm_error_set(error, EFM_E_FORMAT, "there are no samples in it");
+    if (view->rank < 2 || (view->rank == 2 && view->type == EFM_NPY_U8))
+        return efm_error_set(
+            error, EFM_E_UNSUPPORTED,
+            "a dataset in NPY is [n, d] of floats, [n, h, w] or [n, h, w, channels], not %zu "
+            "dimensions of %s",
+            view->rank, types[view->type].descr);
+    if (view->rank == 4 && view->shape[3] != 1 && view->shape[3] != 3)
+        return efm_error_set(error, EFM_E_UNSUPPORTED, "images have 1 or 3 channels, not %zu",
+                             view->shape[3]);
+    return EFM_OK;
+}
+
+/* All elements, asking on the way. */
+static enum efm_status fill(struct efm_dataset *dataset, const struct efm_npy_view *view,
+                            const struct efm_dataset_options *options, struct efm_error *error)
+{
+    enum efm_status status = EFM_OK;
+    const size_t stride = EFM_DATASET_STRIDE / sizeof(float);
+    for (size_t at = 0, end; at < view->count && status == EFM_OK; at = end) {
+        end = view->count - at < stride ? view->count : at + stride;
+        status = convert(view, at, end, dataset->floats, error);
+        if (status == EFM_OK)
+            status = efm_dataset_ask(options, error);
+    }
+    return status;
 }
 
 static enum efm_status read_samples(struct efm_dataset **dataset, const uint8_t *bytes, size_t size,
@@ -304,14 +352,9 @@ static enum efm_status read_samples(struct efm_dataset **dataset, const uint8_t 
     enum efm_status status = efm_npy_parse(bytes, size, &view, error);
     if (status != EFM_OK)
         return status;
-    if (view.count == 0)
-        return efm_error_set(error, EFM_E_FORMAT, "there are no samples in it");
-    if (view.rank < 2 || (view.rank == 2 && view.type == EFM_NPY_U8))
-        return efm_error_set(
-            error, EFM_E_UNSUPPORTED,
-            "a dataset in NPY is [n, d] of floats, [n, h, w] or [n, h, w, channels], not %zu "
-            "dimensions of %s",
-            view.rank, types[view.type].descr);
+    status = efm_npy_check_samples(&view, error);
+    if (status != EFM_OK)
+        return status;
     if (view.type == EFM_NPY_U8) {
         uint64_t sizes[4] = {view.shape[0], view.shape[1], view.shape[2], view.rank == 4 ? view.shape[3] : 1};
         return efm_dataset_from_pixels(dataset, efm_npy_reader.format, view.data, sizes, options, error);
@@ -326,14 +369,12 @@ static enum efm_status read_samples(struct efm_dataset **dataset, const uint8_t 
     status = efm_dataset_create_floats(&made, efm_npy_reader.format, view.shape[0], &shape, options, error);
     if (status != EFM_OK)
         return status;
-    status = efm_npy_floats(&view, made->floats, error);
+    status = fill(made, &view, options, error);
     if (status != EFM_OK) {
         efm_dataset_unref(made);
         return status;
     }
-    efm_dataset_finish(made);
-    *dataset = made;
-    return EFM_OK;
+    return efm_dataset_finish(dataset, made, options, error);
 }
 
 const struct efm_dataset_reader efm_npy_reader = {"npy", probe, read_samples};

@@ -36,11 +36,11 @@ enum efm_status efm_labels_read(struct efm_labels *labels, const uint8_t *bytes,
 {
     if (!efm_gzip_probe(bytes, size))
         return read_plain(labels, bytes, size, error);
-    struct efm_buffer unpacked = efm_buffer_limited(HEADER + efm_dataset_options_default().max_count);
-    enum efm_status status = efm_gzip_unpack(&unpacked, bytes, size, error);
+    struct efm_spill unpacked = efm_spill_limited(HEADER + efm_dataset_options_default().max_count, NULL);
+    enum efm_status status = efm_gzip_unpack(&unpacked, bytes, size, NULL, error);
     if (status == EFM_OK)
-        status = read_plain(labels, unpacked.data, unpacked.size, error);
-    efm_buffer_release(&unpacked);
+        status = read_plain(labels, unpacked.buffer.data, unpacked.buffer.size, error);
+    efm_spill_release(&unpacked);
     return status;
 }
 
@@ -79,11 +79,12 @@ static enum efm_status resolve_range(const struct efm_selection *selection, size
     return EFM_OK;
 }
 
+static const struct efm_dataset_options unlimited = {.max_count = SIZE_MAX, .max_decoded_bytes = SIZE_MAX};
+
 /* What `dataset` lacks but for its samples. */
 static enum efm_status create_like(struct efm_dataset **subset, const struct efm_dataset *dataset,
                                    size_t count, struct efm_error *error)
 {
-    const struct efm_dataset_options unlimited = {.max_count = SIZE_MAX, .max_decoded_bytes = SIZE_MAX};
     enum efm_status status =
         dataset->pixels != NULL
             ? efm_dataset_create_pixels(subset, dataset->format, count, &dataset->shape, &unlimited, error)
@@ -127,7 +128,5 @@ enum efm_status efm_dataset_select(struct efm_dataset **subset, const struct efm
             copy_sample(made, seen - begin, dataset, i);
         seen++;
     }
-    efm_dataset_finish(made);
-    *subset = made;
-    return EFM_OK;
+    return efm_dataset_finish(subset, made, &unlimited, error);
 }

@@ -108,14 +108,20 @@ static void fill_sample(const struct efm_toy_spec *spec, struct efm_random *rand
     }
 }
 
-void efm_toy_fill(const struct efm_toy_spec *spec, float *out)
+/* Samples first .. end - 1, to where the first of all would lie in `out`. */
+static void fill_range(const struct efm_toy_spec *spec, size_t first, size_t end, float *out)
 {
-    for (size_t i = 0; i < spec->count; i++) {
+    for (size_t i = first; i < end; i++) {
         struct efm_random random;
         /* The kind is part of the name: plates of two toys with one seed must not be copies of each other. */
         efm_random_init(&random, spec->seed, (uint64_t)spec->kind << 48 | i, EFM_RANDOM_DATASET);
         fill_sample(spec, &random, out + i * spec->shape.dimension);
     }
+}
+
+void efm_toy_fill(const struct efm_toy_spec *spec, float *out)
+{
+    fill_range(spec, 0, spec->count, out);
 }
 
 enum efm_status efm_toy_dataset(struct efm_dataset **dataset, const struct efm_toy_spec *spec,
@@ -130,9 +136,16 @@ enum efm_status efm_toy_dataset(struct efm_dataset **dataset, const struct efm_t
                                            error);
     if (status != EFM_OK)
         return status;
-    efm_toy_fill(spec, made->floats);
+    const size_t stride = EFM_DATASET_STRIDE / sizeof(float) / spec->shape.dimension + 1;
+    for (size_t at = 0, end; at < spec->count && status == EFM_OK; at = end) {
+        end = spec->count - at < stride ? spec->count : at + stride;
+        fill_range(spec, at, end, made->floats);
+        status = efm_dataset_ask(options, error);
+    }
+    if (status != EFM_OK) {
+        efm_dataset_unref(made);
+        return status;
+    }
     made->standard_normal = spec->kind == EFM_TOY_GAUSSIAN;
-    efm_dataset_finish(made);
-    *dataset = made;
-    return EFM_OK;
+    return efm_dataset_finish(dataset, made, options, error);
 }

@@ -78,7 +78,7 @@ static void names_what_is_no_dataset(void **state)
     append_png(&png, 2, 2, 1, 0);
     assert_refused(png.data, png.size, NULL, EFM_E_FORMAT, "single image");
     efm_buffer_release(&png);
-    assert_refused("PK\3\4....", 8, NULL, EFM_E_UNSUPPORTED, "zip");
+    assert_refused("PK\3\4....", 8, NULL, EFM_E_FORMAT, "zip");
     assert_refused("", 0, NULL, EFM_E_FORMAT, "empty");
     assert_refused("hello", 5, NULL, EFM_E_FORMAT, "none of");
 

@@ -76,7 +76,7 @@ static void refuses_other_kinds(void **state)
     const uint8_t labels[] = {0, 0, 8, 1, 0, 0, 0, 1, 7};
     const uint8_t floats[] = {0, 0, 0x0d, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0};
     const uint8_t two_channels[] = {0, 0, 8, 4, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 1, 2};
-    assert_refused(labels, sizeof labels, NULL, EFM_E_UNSUPPORTED, "1 dimensions");
+    assert_refused(labels, sizeof labels, NULL, EFM_E_UNSUPPORTED, "labels are not samples");
     assert_refused(floats, sizeof floats, NULL, EFM_E_UNSUPPORTED, "0x0d");
     assert_refused(two_channels, sizeof two_channels, NULL, EFM_E_UNSUPPORTED, "not 2");
 }
