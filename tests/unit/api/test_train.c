@@ -381,6 +381,209 @@ static void steps_from_outside(void **state)
     api_train_release(&train);
 }
 
+/* ---- plates that the daemon keeps or fetches ---- */
+
+static bool read_stored(struct api_train *train, const char *json, const char *const *skip,
+                        struct api_problem *problem)
+{
+    json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(root);
+    *problem = (struct api_problem){0};
+    bool good = api_train_read(train, root, API_TRAIN_STORED, skip, problem);
+    json_decref(root);
+    assert_true(good == (problem->code == API_P_NONE));
+    return good;
+}
+
+static void stored_plates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source;
+        enum api_train_origin origin;
+        const char *path, *name, *sha256;
+        int64_t first, count;
+    } cases[] = {
+        {"\"threes\"", API_TRAIN_DATASET, "threes", "threes", "", 0, 0},
+        {"{\"dataset\":\"gaussian\",\"first\":-5,\"count\":-2}", API_TRAIN_DATASET, "gaussian", "gaussian",
+         "", -5, -2},
+        {"{\"name\":\"n\",\"dataset\":\"threes\"}", API_TRAIN_DATASET, "threes", "n", "", 0, 0},
+        {"\"https://example.com/sets/threes.tar.gz?sig=a.b/c\"", API_TRAIN_URL,
+         "https://example.com/sets/threes.tar.gz?sig=a.b/c", "threes", "", 0, 0},
+        {"{\"sha256\":\"0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef\",\"url\":"
+         "\"HTTP://10.0.0.1:80/a\",\"count\":9}",
+         API_TRAIN_URL, "HTTP://10.0.0.1:80/a", "a",
+         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", 0, 9},
+        /* nothing to name it by */
+        {"\"http://h\"", API_TRAIN_URL, "http://h", "source", "", 0, 0},
+        {"\"http://threes.example\"", API_TRAIN_URL, "http://threes.example", "source", "", 0, 0},
+        {"\"http://h/sets/\"", API_TRAIN_URL, "http://h/sets/", "source", "", 0, 0},
+        {"\"http://h/.hidden\"", API_TRAIN_URL, "http://h/.hidden", "source", "", 0, 0},
+        {"\"http://h/a%20b.npy\"", API_TRAIN_URL, "http://h/a%20b.npy", "source", "", 0, 0},
+        {"\"http://h?/a/b\"", API_TRAIN_URL, "http://h?/a/b", "source", "", 0, 0},
+        {"\"http://h/x#y@z\"", API_TRAIN_URL, "http://h/x#y@z", "x", "", 0, 0},
+        {"\"http://h/0123456789012345678901234567890123456789012345678901234567890123456789\"", API_TRAIN_URL,
+         "http://h/0123456789012345678901234567890123456789012345678901234567890123456789", "source", "", 0,
+         0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char json[512];
+        struct api_train train;
+        struct api_problem problem;
+        const struct api_train_plate *plate = &train.plates[EFM_SOURCE];
+        snprintf(json, sizeof json, "{\"source\":%s,\"target\":\"t\"}", cases[i].source);
+        if (!read_stored(&train, json, NULL, &problem))
+            fail_msg("%s: %s", json, problem.detail);
+        assert_int_equal(plate->origin, cases[i].origin);
+        assert_string_equal(plate->path, cases[i].path);
+        assert_string_equal(plate->name, cases[i].name);
+        assert_string_equal(plate->sha256, cases[i].sha256);
+        assert_true(plate->first == cases[i].first && plate->count == cases[i].count);
+        api_train_release(&train);
+    }
+}
+
+static void stored_noise_and_toys(void **state)
+{
+    (void)state;
+    struct api_train train;
+    struct api_problem problem;
+    assert_true(
+        read_stored(&train, "{\"source\":\"gaussian\",\"target\":{\"toy\":\"swiss_roll\"}}", NULL, &problem));
+    assert_int_equal(train.plates[0].origin, API_TRAIN_GAUSSIAN);
+    assert_int_equal(train.plates[1].origin, API_TRAIN_TOY);
+    assert_string_equal(train.plates[1].name, "swiss_roll");
+    api_train_release(&train);
+    assert_true(read_stored(
+        &train, "{\"source\":{\"toy\":{\"toy\":\"mixture\"},\"count\":4},\"target\":\"http://h/b\"}", NULL,
+        &problem));
+    assert_int_equal(train.plates[0].count, 4);
+    api_train_release(&train);
+}
+
+static void stored_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source;
+        enum api_problem_code code;
+        const char *pointer, *words;
+    } wrong[] = {
+        {"3", API_P_INVALID_PARAMETER, "/source", "dataset"},
+        {"null", API_P_INVALID_PARAMETER, "/source", "dataset"},
+        {"\"\"", API_P_INVALID_PARAMETER, "/source", "dataset"},
+        {"\"digits/threes.tar\"", API_P_INVALID_PARAMETER, "/source", "PUT /v1/datasets"},
+        {"\"/etc/passwd\"", API_P_INVALID_PARAMETER, "/source", NULL},
+        {"\"ftp://h/a\"", API_P_INVALID_PARAMETER, "/source", "http"},
+        {"\"file:///etc/passwd\"", API_P_INVALID_PARAMETER, "/source", "http"},
+        {"\"http://user:word@h/a\"", API_P_URL_REFUSED, "/source", "password"},
+        {"\"http://word@h\"", API_P_URL_REFUSED, "/source", "password"},
+        {"\"http://\"", API_P_URL_REFUSED, "/source", "host"},
+        {"\"http://:80/\"", API_P_URL_REFUSED, "/source", "host"},
+        {"\"http://h/a b\"", API_P_URL_REFUSED, "/source", "%XX"},
+        {"\"http://h\\\\@i/a\"", API_P_URL_REFUSED, "/source", NULL},
+        {"\"http://h/\\u00e9\"", API_P_URL_REFUSED, "/source", "%XX"},
+        {"\"http://h/\\n\"", API_P_URL_REFUSED, "/source", "%XX"},
+        {"{}", API_P_MISSING_PARAMETER, "/source/dataset", "url"},
+        {"{\"url\":\"gaussian\"}", API_P_URL_REFUSED, "/source/url", "http"},
+        {"{\"url\":7}", API_P_URL_REFUSED, "/source/url", "http"},
+        {"{\"url\":\"https://word@h/\"}", API_P_URL_REFUSED, "/source/url", "password"},
+        {"{\"dataset\":\"http://h/\"}", API_P_INVALID_PARAMETER, "/source/dataset", "a-z"},
+        {"{\"dataset\":\"a\",\"url\":\"http://h/\"}", API_P_INVALID_PARAMETER, "/source/url", "too many"},
+        {"{\"dataset\":\"a\",\"sha256\":"
+         "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}",
+         API_P_INVALID_PARAMETER, "/source/sha256", "url"},
+        {"{\"url\":\"http://h/\",\"sha256\":\"0123\"}", API_P_INVALID_PARAMETER, "/source/sha256", "64"},
+        {"{\"url\":\"http://h/"
+         "\",\"sha256\":\"x123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}",
+         API_P_INVALID_PARAMETER, "/source/sha256", "hex"},
+        {"{\"path\":\"a\"}", API_P_INVALID_PARAMETER, "/source/path", "PUT /v1/datasets"},
+        {"{\"dataset\":\"a\",\"labels\":\"l\"}", API_P_INVALID_PARAMETER, "/source/labels", "each class"},
+        {"{\"dataset\":\"a\",\"label\":3}", API_P_INVALID_PARAMETER, "/source/label", "each class"},
+        {"{\"dataset\":\"a\",\"count\":0}", API_P_INVALID_PARAMETER, "/source/count", NULL},
+        {"{\"dataset\":\"a\",\"name\":\".\"}", API_P_INVALID_PARAMETER, "/source/name", NULL},
+        {"{\"dataset\":\"a\",\"lable\":3}", API_P_UNKNOWN_PARAMETER, "/source/lable", "dataset, url, sha256"},
+        {"{\"toy\":{\"toy\":\"uniform\"},\"dataset\":\"a\"}", API_P_UNKNOWN_PARAMETER, "/source/dataset",
+         "toy"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char json[512];
+        struct api_train train;
+        struct api_problem problem;
+        snprintf(json, sizeof json, "{\"source\":%s,\"target\":\"t\"}", wrong[i].source);
+        if (read_stored(&train, json, NULL, &problem))
+            fail_msg("%s is taken", json);
+        expect_problem(&problem, wrong[i].code, wrong[i].pointer, wrong[i].words);
+        assert_null(strstr(problem.detail, "word@")); /* a secret is not told again */
+        assert_true(train.plates[0].path == NULL && train.plates[1].path == NULL);
+    }
+    struct api_train train;
+    struct api_problem problem;
+    assert_false(read_stored(&train, "{\"source\":\"gaussian\",\"target\":\"gaussian\"}", NULL, &problem));
+    assert_false(read_stored(&train, "{\"source\":\"a\"}", NULL, &problem));
+    expect_problem(&problem, API_P_MISSING_PARAMETER, "/target", "name of a dataset");
+}
+
+static void skips_keys_of_the_caller(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"source\":\"a\",\"target\":\"b\",\"model\":\"m\",\"steps\":0}";
+    static const char *const one[] = {"model", NULL}, *const both[] = {"model", "steps", NULL};
+    struct api_train train;
+    struct api_problem problem;
+    assert_false(read_stored(&train, json, NULL, &problem));
+    expect_problem(&problem, API_P_UNKNOWN_PARAMETER, "/model", NULL);
+    assert_false(read_stored(&train, json, one, &problem));
+    expect_problem(&problem, API_P_INVALID_PARAMETER, "/steps", NULL);
+    assert_true(read_stored(&train, json, both, &problem));
+    assert_int_equal(train.seen.given, 0);
+    api_train_release(&train);
+}
+
+/* A job keeps what is rendered, and another replica reads it. */
+static void stored_specs_render_back(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {
+        "{\"source\":\"threes\",\"target\":\"twos\",\"augment\":[\"hue\"]}",
+        "{\"source\":\"gaussian\",\"target\":{\"dataset\":\"gaussian\",\"first\":-7,\"count\":3,\"name\":"
+        "\"g\"}}",
+        "{\"source\":\"http://h/a.tar?x=\\u0026y\",\"target\":{\"url\":\"https://h/b\",\"sha256\":"
+        "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789ABCDEF\"}}",
+        "{\"source\":{\"toy\":\"mixture\",\"means\":[[0.1,1e-9]]},\"target\":{\"toy\":{\"toy\":\"swiss_"
+        "roll\"},"
+        "\"count\":4}}",
+    };
+    const struct efm_shape plane = efm_shape_vector(2);
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+        struct efm_buffer first = efm_buffer_limited(1 << 16), second = efm_buffer_limited(1 << 16);
+        struct efm_trainer_spec spec;
+        struct api_train train, again;
+        struct api_problem problem;
+        assert_true(read_stored(&train, specs[i], NULL, &problem));
+        assert_true(api_train_complete(&train, &plane, &spec, &problem));
+        api_train_render(&train, &first);
+        efm_buffer_append(&first, "", 1);
+        assert_true(read_stored(&again, (const char *)first.data, NULL, &problem));
+        for (size_t side = 0; side < 2; side++) {
+            const struct api_train_plate *a = &train.plates[side], *b = &again.plates[side];
+            assert_true(a->origin == b->origin && a->first == b->first && a->count == b->count);
+            assert_string_equal(a->name, b->name);
+            assert_string_equal(a->sha256, b->sha256);
+            assert_string_equal(a->path != NULL ? a->path : "", b->path != NULL ? b->path : "");
+            assert_string_equal(a->toy != NULL ? a->toy : "", b->toy != NULL ? b->toy : "");
+        }
+        assert_true(api_train_complete(&again, &plane, &spec, &problem));
+        api_train_render(&again, &second);
+        assert_int_equal(first.size - 1, second.size);
+        assert_memory_equal(first.data, second.data, second.size);
+        api_train_release(&train);
+        api_train_release(&again);
+        efm_buffer_release(&first);
+        efm_buffer_release(&second);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +596,11 @@ int main(void)
         cmocka_unit_test(refuses),
         cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(steps_from_outside),
+        cmocka_unit_test(stored_plates),
+        cmocka_unit_test(stored_noise_and_toys),
+        cmocka_unit_test(stored_refusals),
+        cmocka_unit_test(skips_keys_of_the_caller),
+        cmocka_unit_test(stored_specs_render_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
