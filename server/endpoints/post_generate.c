@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/endpoints.h"
+#include "server/endpoints/respond_async.h"
 #include "server/endpoints/transfer_work.h"
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    srv_transfer_start(service, exchange, API_OP_GENERATE);
+    if (!srv_respond_async(service, exchange, API_OP_GENERATE))
+        srv_transfer_start(service, exchange, API_OP_GENERATE);
 }
 
 const struct srv_endpoint srv_post_generate = {
@@ -17,5 +19,5 @@ const struct srv_endpoint srv_post_generate = {
     .gives = "image/png image/jpeg image/webp application/json application/octet-stream application/x-npy",
     .help = "Draw points on the plate where the lines begin, and carry them to the other",
     .detail = "Starts are fresh draws from N(0, I) where the plate is standard normal, otherwise samples of "
-              "its dataset.",
+              "its dataset. Prefer: respond-async makes a job of it (202), whose result is the answer.",
 };

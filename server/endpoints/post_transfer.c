@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/endpoints.h"
+#include "server/endpoints/respond_async.h"
 #include "server/endpoints/transfer_work.h"
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    srv_transfer_start(service, exchange, API_OP_TRANSFER);
+    if (!srv_respond_async(service, exchange, API_OP_TRANSFER))
+        srv_transfer_start(service, exchange, API_OP_TRANSFER);
 }
 
 const struct srv_endpoint srv_post_transfer = {
@@ -18,5 +20,6 @@ const struct srv_endpoint srv_post_transfer = {
     .help = "Carry images or vectors from one plate of a model to the other",
     .detail =
         "The body is an image, an NPY array, a form with image fields, or JSON. Parameters may stand in "
-        "the query, in the form or in the JSON.",
+        "the query, in the form or in the JSON. Prefer: respond-async makes a job of it (202), whose result "
+        "is the answer.",
 };

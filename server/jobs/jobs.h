@@ -70,6 +70,11 @@ struct srv_submission {
     bool replayed;               /* out: the key was known, and `job` is the job it made */
 };
 
+/* Looks for the key alone, before anything else is held against the request: a repeated one is not to find the model in its way that it has
+ * made. True when that settles it: replayed, or refused with a problem. */
+bool srv_jobs_find_replay(struct srv_jobs *jobs, struct srv_submission *submission,
+                          struct api_problem *problem);
+
 /* A training without a name for its model gets the id without "job_". Durable once it returns true. API_P_QUEUE_FULL (retry_after from the speed of the jobs before it), API_P_CONFLICT (an unfinished
  * training makes a model of the same name), API_P_KEY_REUSED, API_P_STORAGE, API_P_NO_MEMORY. */
 bool srv_jobs_submit(struct srv_jobs *jobs, struct srv_submission *submission, struct api_problem *problem);

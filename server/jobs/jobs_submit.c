@@ -198,18 +198,31 @@ static void name_job(struct srv_jobs *jobs, struct api_job *job)
         snprintf(job->model, sizeof job->model, "%s", job->id + strlen("job_"));
 }
 
+/* The id of the KEY; "" for none. */
+static void hash_key(const struct srv_submission *submission, char out[65])
+{
+    const char *key = submission->idempotency_key;
+    out[0] = '\0';
+    if (key != NULL && key[0] != '\0')
+        efm_sha256_hex(key, strlen(key), out);
+}
+
+bool srv_jobs_find_replay(struct srv_jobs *jobs, struct srv_submission *submission,
+                          struct api_problem *problem)
+{
+    char key[65];
+    hash_key(submission, key);
+    submission->replayed = false;
+    return key[0] != '\0' && find_replay(jobs, submission, key, problem) != FOUND_NONE;
+}
+
 bool srv_jobs_submit(struct srv_jobs *jobs, struct srv_submission *submission, struct api_problem *problem)
 {
     struct api_job *job = submission->job;
-    char key[65] = "", id[API_JOB_ID_SIZE], prefix[SRV_BLOB_KEY];
-    submission->replayed = false;
-    if (submission->idempotency_key != NULL && submission->idempotency_key[0] != '\0')
-        efm_sha256_hex(submission->idempotency_key, strlen(submission->idempotency_key), key);
-    if (key[0] != '\0') {
-        enum found found = find_replay(jobs, submission, key, problem);
-        if (found != FOUND_NONE)
-            return found == FOUND_JOB;
-    }
+    char key[65], id[API_JOB_ID_SIZE], prefix[SRV_BLOB_KEY];
+    if (srv_jobs_find_replay(jobs, submission, problem))
+        return submission->replayed;
+    hash_key(submission, key);
     if (!has_room(jobs, srv_job_group(job->kind), problem))
         return false;
     name_job(jobs, job);

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/endpoints/job_answer.h"
+
+#include "core/base/sha256.h"
+#include "server/endpoints/answer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- work ---- */
+
+static bool run_quickly(struct srv_helper_work *base, struct api_problem *problem)
+{
+    struct srv_job_work *work = (struct srv_job_work *)base;
+    base->work.line_count = 0; // there are none: see submit
+    return work->class->run(work, problem);
+}
+
+static void release_quickly(struct srv_helper_work *base)
+{
+    struct srv_job_work *work = (struct srv_job_work *)base;
+    if (work->class->release != NULL)
+        work->class->release(work);
+}
+
+/* As W3C Trace Context has it: version 00, and only the letters that may stand there. */
+static bool is_traceparent(const char *text)
+{
+    enum { LENGTH = 55 };
+    return strlen(text) == LENGTH && strspn(text, "0123456789abcdef-") == LENGTH &&
+           strncmp(text, "00-", 3) == 0 && text[35] == '-' && text[52] == '-';
+}
+
+struct srv_job_work *srv_job_work_create(struct srv_service *service, struct srv_exchange *exchange,
+                                         const struct srv_job_class *class)
+{
+    static const struct srv_helper_class quick = {"job", run_quickly, release_quickly};
+    struct api_problem problem = {0};
+    struct srv_job_work *work =
+        (struct srv_job_work *)srv_helper_work_create(service, exchange, class->size, &quick);
+    if (work == NULL)
+        return NULL;
+    work->class = class;
+    const char *traceparent = srv_exchange_header(exchange, "traceparent");
+    if (is_traceparent(traceparent))
+        snprintf(work->traceparent, sizeof work->traceparent, "%s", traceparent);
+    snprintf(work->if_none_match, sizeof work->if_none_match, "%s",
+             srv_exchange_header(exchange, "If-None-Match"));
+    if (api_idempotency_key(srv_exchange_header(exchange, "Idempotency-Key"), work->idempotency_key,
+                            &problem))
+        return work;
+    srv_helper_work_refuse(&work->base, &problem);
+    return NULL;
+}
+
+void srv_job_work_submit(struct srv_job_work *work, size_t bytes)
+{
+    // Counted as one line the work is light, and is served with images that are to be decoded.
+    work->base.work.line_count = 1;
+    srv_helper_work_submit(&work->base, bytes);
+}
+
+void srv_job_work_start(struct srv_service *service, struct srv_exchange *exchange,
+                        const struct srv_job_class *class, size_t bytes)
+{
+    struct srv_job_work *work = srv_job_work_create(service, exchange, class);
+    if (work != NULL)
+        srv_job_work_submit(work, bytes);
+}
+
+const char *srv_job_work_id(const struct srv_job_work *work)
+{
+    return srv_exchange_name(work->base.exchange);
+}
+
+bool srv_job_work_get(struct srv_job_work *work, struct api_job *job, struct api_problem *problem)
+{
+    return srv_jobs_get(work->base.service->jobs, srv_job_work_id(work), job, problem);
+}
+
+bool srv_job_work_not_modified(struct srv_job_work *work, const char *etag)
+{
+    const char *tags = work->if_none_match;
+    if (strcmp(tags, "*") != 0 && strstr(tags, etag) == NULL)
+        return false;
+    api_reply_init(&work->base.reply, 0);
+    work->base.reply.status = 304;
+    api_reply_header(&work->base.reply, "ETag", "%s", etag);
+    return true;
+}
+
+/* ---- answers ---- */
+
+void srv_job_answer(struct api_reply *reply, int status, const struct api_job *job)
+{
+    char etag[72];
+    srv_answer_begin(reply, status);
+    api_job_etag(job, etag);
+    api_reply_header(reply, "ETag", "%s", etag);
+    api_job_render(job, &reply->body);
+}
+
+/* What must be the same for the same key: all that decides what the job does. */
+static void digest_request(const struct srv_job_work *work, const char *kind, char out[65])
+{
+    const struct api_message *message = srv_exchange_message(work->base.exchange);
+    const char *const texts[] = {kind, message->query, message->content_type, message->accept};
+    struct efm_sha256 digest;
+    efm_sha256_begin(&digest);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        efm_sha256_add(&digest, texts[i], strlen(texts[i]) + 1);
+    efm_sha256_add(&digest, message->body, message->body_size);
+    efm_sha256_end(&digest, out);
+}
+
+static void answer_accepted(struct srv_job_work *work, const struct api_job *job, bool replayed)
+{
+    struct api_reply *reply = &work->base.reply;
+    srv_job_answer(reply, 202, job);
+    api_reply_header(reply, "Location", "/v1/jobs/%s", job->id);
+    api_reply_header(reply, "Retry-After", "2");
+    if (replayed)
+        api_reply_header(reply, "Idempotency-Replayed", "true");
+}
+
+bool srv_job_work_replay(struct srv_job_work *work, const char *kind, struct api_problem *problem)
+{
+    struct api_job job = {.kind = ""};
+    char digest[65];
+    if (work->idempotency_key[0] == '\0')
+        return false;
+    digest_request(work, kind, digest);
+    struct srv_submission submission = {
+        .job = &job, .idempotency_key = work->idempotency_key, .digest = digest};
+    const bool settled = srv_jobs_find_replay(work->base.service->jobs, &submission, problem);
+    if (submission.replayed)
+        answer_accepted(work, &job, true);
+    api_job_release(&job);
+    return settled;
+}
+
+bool srv_job_work_accept(struct srv_job_work *work, struct api_job *job, const struct srv_job_input *inputs,
+                         size_t input_count, struct api_problem *problem)
+{
+    char digest[65];
+    digest_request(work, job->kind, digest);
+    struct srv_submission submission = {.job = job,
+                                        .inputs = inputs,
+                                        .input_count = input_count,
+                                        .idempotency_key = work->idempotency_key,
+                                        .digest = digest};
+    snprintf(job->traceparent, sizeof job->traceparent, "%s", work->traceparent);
+    const bool good = srv_jobs_submit(work->base.service->jobs, &submission, problem);
+    if (good)
+        answer_accepted(work, job, submission.replayed);
+    api_job_release(job);
+    return good;
+}
