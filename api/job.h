@@ -98,7 +98,7 @@ struct api_jobs_request {
     int kind;   /* train, transfer, generate; -1: any */
     char model[API_NAME_SIZE];
     char after[API_NAME_SIZE]; /* shorter than API_JOB_ID_SIZE; "": from the newest */
-    uint64_t limit; /* 1..100, default 20 */
+    uint64_t limit;            /* 1..100, default 20 */
 };
 bool api_jobs_parse(struct api_jobs_request *request, const struct api_message *message,
                     struct api_problem *problem);
