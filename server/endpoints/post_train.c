@@ -54,12 +54,11 @@ static bool check_range(const struct api_train_plate *plate, size_t side, size_t
                         struct api_problem *problem)
 {
     const int64_t total = (int64_t)count;
-    const int64_t first = plate->first < 0 ? total + plate->first : plate->first;
-    const int64_t end = plate->count > 0    ? plate->count > total - first ? total + 1 : first + plate->count
-                        : plate->count == 0 ? total
-                                            : total + plate->count;
-    if (first >= 0 && first < total && end > first && end <= total)
-        return true;
+    if (plate->first <= total && plate->first >= -total && plate->count >= -total) {
+        const int64_t first = plate->first < 0 ? total + plate->first : plate->first;
+        if (plate->count > 0 ? plate->count <= total - first : total + plate->count > first)
+            return true;
+    }
     return api_problem_set(problem, API_P_INVALID_PARAMETER, POINTERS[side],
                            "first and count lie outside of the %zu samples of the dataset", count);
 }
