@@ -256,9 +256,10 @@ static enum efm_status feed_content(void *context, const uint8_t *bytes, size_t 
 {
     struct efm_stream_content *content = context;
     enum efm_status status = EFM_OK;
-    if (size > content->max_size - position(content))
+    if (size > content->max_size - content->fed)
         return efm_error_set(error, EFM_E_LIMIT, "the file unpacks to more than %llu bytes",
                              (unsigned long long)content->max_size);
+    content->fed += size;
     while (size > 0 && content->kind == NULL && status == EFM_OK) {
         size_t taken;
         status = feed_start(content, bytes, size, &taken, error);

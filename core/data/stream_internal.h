@@ -26,7 +26,8 @@ struct efm_stream_tar {
 
 struct efm_stream_content {
     const struct efm_stream_kind *kind; /* NULL: not known yet */
-    uint64_t at;                        /* bytes that were looked at */
+    uint64_t at;                        /* bytes that were found good, or where the failure is */
+    uint64_t fed;
     uint64_t max_size;
     size_t max_count;
     uint64_t length;        /* that the header promises for the whole; UINT64_MAX: it does not say */

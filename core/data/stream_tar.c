@@ -33,15 +33,14 @@ static void expect_rest(struct efm_stream_content *content)
         expect(content, EFM_STREAM_TAR_REST, 0);
 }
 
-static enum efm_status fail_image(const struct efm_stream_content *content, uint64_t at,
-                                  struct efm_error *error)
+static enum efm_status fail_image(const struct efm_stream_content *content, struct efm_error *error)
 {
     const char *name = content->tar.entry.name;
-    return efm_error_set(error, EFM_E_FORMAT, "%s at byte %llu of the tar: not a PNG, JPEG or WebP image",
-                         efm_show_name(name, strlen(name)).text, (unsigned long long)at);
+    return efm_error_set(error, EFM_E_FORMAT, "%s: not a PNG, JPEG or WebP image",
+                         efm_show_name(name, strlen(name)).text);
 }
 
-/* What to do with the data of the entry whose header ends at `content->at`. */
+/* What to do with the data of the entry that was just read. */
 static enum efm_status begin_data(struct efm_stream_content *content, struct efm_error *error)
 {
     struct efm_stream_tar *tar = &content->tar;
@@ -58,11 +57,11 @@ static enum efm_status begin_data(struct efm_stream_content *content, struct efm
         return EFM_OK;
     case EFM_TAR_FILE:
         if (tar->count == content->max_count)
-            return efm_error_set(error, EFM_E_LIMIT, "the tar holds more than %zu images, seen at byte %llu",
-                                 content->max_count, (unsigned long long)(content->at - EFM_TAR_BLOCK));
+            return efm_error_set(error, EFM_E_LIMIT, "the tar holds more than %zu images",
+                                 content->max_count);
         tar->count++;
         if (size == 0)
-            return fail_image(content, content->at, error);
+            return fail_image(content, error);
         expect(content, EFM_STREAM_TAR_IMAGE, smaller(size, IMAGE_START));
         return EFM_OK;
     case EFM_TAR_SKIPPED:
@@ -76,34 +75,27 @@ static enum efm_status look_at_header(struct efm_stream_content *content, const 
                                       struct efm_error *error)
 {
     struct efm_stream_tar *tar = &content->tar;
-    const uint64_t at = content->at - EFM_TAR_BLOCK;
     if (efm_tar_is_end(header)) {
         if (tar->pending.has_name || tar->pending.has_size)
-            return efm_error_set(error, EFM_E_FORMAT,
-                                 "the tar is truncated: it ends at byte %llu after an extension",
-                                 (unsigned long long)at);
+            return efm_error_set(error, EFM_E_FORMAT, "the tar is truncated: it ends after an extension");
         if (tar->count == 0)
-            return efm_error_set(error, EFM_E_FORMAT, "there are no images in it, and it ends at byte %llu",
-                                 (unsigned long long)at);
+            return efm_error_set(error, EFM_E_FORMAT, "there are no images in it");
         expect(content, EFM_STREAM_TAR_ENDED, 0);
         return EFM_OK;
     }
-    enum efm_status status = efm_tar_read_header(&tar->entry, &tar->pending, header, at, error);
+    enum efm_status status = efm_tar_read_header(&tar->entry, &tar->pending, header, error);
     if (status != EFM_OK)
         return status;
-    if (tar->entry.size > content->max_size - smaller(content->at, content->max_size))
+    const uint64_t size = tar->entry.size, over = size % EFM_TAR_BLOCK;
+    if (size > content->max_size - smaller(content->at, content->max_size) ||
+        __builtin_add_overflow(size, over == 0 ? 0 : EFM_TAR_BLOCK - over, &tar->left))
         return efm_error_set(error, EFM_E_LIMIT,
-                             "the tar entry at byte %llu has %llu bytes and ends past the %llu allowed",
-                             (unsigned long long)at, (unsigned long long)tar->entry.size,
-                             (unsigned long long)content->max_size);
-    const uint64_t over = tar->entry.size % EFM_TAR_BLOCK;
-    if (__builtin_add_overflow(tar->entry.size, over == 0 ? 0 : EFM_TAR_BLOCK - over, &tar->left))
-        return efm_error_set(error, EFM_E_LIMIT, "the tar entry at byte %llu is larger than any file",
-                             (unsigned long long)at);
+                             "the tar entry has %llu bytes and ends past the %llu allowed",
+                             (unsigned long long)size, (unsigned long long)content->max_size);
     return begin_data(content, error);
 }
 
-/* A part that is whole: `part` [content->wanted], and content->at is behind it. */
+/* A part that is whole: `part` [content->wanted]. */
 static enum efm_status look(struct efm_stream_content *content, const uint8_t *part, struct efm_error *error)
 {
     struct efm_stream_tar *tar = &content->tar;
@@ -112,7 +104,7 @@ static enum efm_status look(struct efm_stream_content *content, const uint8_t *p
         return look_at_header(content, part, error);
     if (tar->part == EFM_STREAM_TAR_IMAGE) {
         if (efm_image_sniff(part, content->wanted) == EFM_IMAGE_UNKNOWN)
-            return fail_image(content, content->at - content->wanted, error);
+            return fail_image(content, error);
     } else if (tar->entry.kind == EFM_TAR_NAME) {
         status = efm_tar_take_name(&tar->pending, part, content->wanted, error);
     } else {
@@ -125,19 +117,22 @@ static enum efm_status look(struct efm_stream_content *content, const uint8_t *p
     return status;
 }
 
-/* Looks at the next part where it lies, or once it is held. */
+/* Looks at the next part where it lies, or once it is held. content->at stays at its first byte until it was found good. */
 static enum efm_status take_part(struct efm_stream_content *content, const uint8_t *bytes, size_t size,
                                  size_t *taken, struct efm_error *error)
 {
-    if (content->held.size == 0 && size >= content->wanted) {
-        *taken = content->wanted;
-        content->at += *taken;
-        return look(content, bytes, error);
+    const size_t whole = content->wanted;
+    enum efm_status status = EFM_OK;
+    *taken = whole;
+    if (content->held.size > 0 || size < whole) {
+        status = efm_stream_hold(content, bytes, size, taken, error);
+        if (status != EFM_OK || content->held.size < whole)
+            return status;
+        bytes = content->held.data;
     }
-    enum efm_status status = efm_stream_hold(content, bytes, size, taken, error);
-    content->at += *taken;
-    if (status == EFM_OK && content->held.size == content->wanted)
-        status = look(content, content->held.data, error);
+    status = look(content, bytes, error);
+    if (status == EFM_OK)
+        content->at += whole;
     return status;
 }
 
@@ -172,9 +167,7 @@ static enum efm_status finish(struct efm_stream_content *content, struct efm_err
 {
     if (content->tar.part == EFM_STREAM_TAR_ENDED)
         return EFM_OK;
-    return efm_error_set(error, EFM_E_FORMAT,
-                         "the tar is truncated: it ends at byte %llu without its last block",
-                         (unsigned long long)content->at);
+    return efm_error_set(error, EFM_E_FORMAT, "the tar is truncated");
 }
 
 const struct efm_stream_kind efm_stream_tar_kind = {"tar", feed, finish};

@@ -70,10 +70,10 @@ static enum efm_status step(struct archive *archive, bool *ended, struct efm_err
     if (*ended)
         return EFM_OK;
     const struct efm_tar_entry *entry = &archive->entry;
-    enum efm_status status =
-        efm_tar_read_header(&archive->entry, &archive->pending, header, archive->at, error);
+    struct efm_error reason = {0};
+    enum efm_status status = efm_tar_read_header(&archive->entry, &archive->pending, header, &reason);
     if (status != EFM_OK)
-        return status;
+        return efm_error_set(error, status, "at byte %zu: %s", archive->at, reason.message);
     archive->at += EFM_TAR_BLOCK;
     if (entry->size > archive->size - archive->at)
         return fail_truncated(error);

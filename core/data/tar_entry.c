@@ -115,14 +115,12 @@ static enum efm_status classify(struct efm_tar_entry *entry, char type, struct e
 }
 
 enum efm_status efm_tar_read_header(struct efm_tar_entry *entry, struct efm_tar_pending *pending,
-                                    const uint8_t *header, uint64_t at, struct efm_error *error)
+                                    const uint8_t *header, struct efm_error *error)
 {
     if (!checksum_holds(header))
-        return efm_error_set(error, EFM_E_FORMAT, "the tar is damaged at byte %llu: wrong checksum",
-                             (unsigned long long)at);
+        return efm_error_set(error, EFM_E_FORMAT, "the tar is damaged: wrong checksum");
     if (!read_number(header + AT_SIZE, 12, &entry->size))
-        return efm_error_set(error, EFM_E_FORMAT, "the tar is damaged at byte %llu: no size",
-                             (unsigned long long)at);
+        return efm_error_set(error, EFM_E_FORMAT, "the tar is damaged: no size");
     const char type = (char)header[AT_TYPE];
     entry->kind = type == 'L' ? EFM_TAR_NAME : type == 'x' ? EFM_TAR_PAX : EFM_TAR_SKIPPED;
     if (type == 'L' || type == 'K' || type == 'x' || type == 'g')

@@ -38,10 +38,10 @@ bool efm_tar_probe(const uint8_t *bytes, size_t size);
 /* The block of zeros after the last entry. */
 bool efm_tar_is_end(const uint8_t *block);
 
-/* The entry of a header block that lies at byte `at`; uses up what is pending. EFM_E_FORMAT, EFM_E_UNSUPPORTED. */
+/* The entry of a header block; uses up what is pending. EFM_E_FORMAT, EFM_E_UNSUPPORTED. */
 EFM_MUST_CHECK enum efm_status efm_tar_read_header(struct efm_tar_entry *entry,
                                                    struct efm_tar_pending *pending, const uint8_t *header,
-                                                   uint64_t at, struct efm_error *error);
+                                                   struct efm_error *error);
 
 /* The data of an extension entry; of a name the first EFM_TAR_MAX_NAME + 1 bytes are enough. EFM_E_FORMAT, EFM_E_LIMIT. */
 EFM_MUST_CHECK enum efm_status efm_tar_take_name(struct efm_tar_pending *pending, const uint8_t *data,
