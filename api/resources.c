@@ -52,10 +52,40 @@ bool api_dataset_parse(struct api_dataset_request *request, const struct api_mes
     if (request->channels != 0 && request->size == 0)
         return api_problem_set(problem, API_P_MISSING_PARAMETER, "/size",
                                "is needed where channels is given");
-    if (message->body_size == 0)
-        return api_problem_set(problem, API_P_EMPTY_BODY, NULL,
-                               "the body is empty; send IDX, NPY, a tar of images or a JSON toy");
     return !refuse_form(message, problem);
+}
+
+static void append_parameter(struct efm_buffer *out, const struct api_parameter *parameter,
+                             const struct api_dataset_request *request)
+{
+    const char *value = (const char *)request + parameter->offset;
+    efm_buffer_format(out, "%s%s=", out->size > 0 ? "&" : "", parameter->name);
+    uint64_t integer;
+    int word;
+    uint8_t colour[3];
+    switch (parameter->kind) {
+    case API_INTEGER:
+        memcpy(&integer, value, sizeof integer);
+        efm_buffer_format(out, "%llu", (unsigned long long)integer);
+        break;
+    case API_WORD:
+        memcpy(&word, value, sizeof word);
+        efm_buffer_append_string(out, parameter->words[word]);
+        break;
+    case API_COLOUR:
+        memcpy(colour, value, sizeof colour);
+        efm_buffer_format(out, "%02x%02x%02x", colour[0], colour[1], colour[2]);
+        break;
+    default: /* a kind that has no text here must not be forgotten silently */
+        out->status = EFM_E_INTERNAL;
+    }
+}
+
+void api_dataset_query(const struct api_dataset_request *request, struct efm_buffer *out)
+{
+    for (size_t i = 0; i < api_dataset_table.count; i++)
+        if (api_parameter_given(&api_dataset_table, &request->seen, api_dataset_table.items[i].name))
+            append_parameter(out, &api_dataset_table.items[i], request);
 }
 
 void api_dataset_options(const struct api_dataset_request *request, struct efm_dataset_options *options)
@@ -77,8 +107,8 @@ static void append_shape(struct efm_buffer *out, const struct efm_shape *shape)
         efm_buffer_format(out, "[%zu]", shape->dimension);
 }
 
-void api_dataset_render(const char *name, const struct efm_dataset *dataset, int64_t created,
-                        struct efm_buffer *out)
+void api_dataset_render(const char *name, const struct efm_dataset *dataset,
+                        const struct api_dataset_file *file, struct efm_buffer *out)
 {
     float low, high;
     efm_dataset_range(dataset, &low, &high);
@@ -88,11 +118,16 @@ void api_dataset_render(const char *name, const struct efm_dataset *dataset, int
     append_shape(out, efm_dataset_shape(dataset));
     efm_buffer_append_string(out, ",\"format\":");
     api_json_string(out, efm_dataset_format(dataset));
-    efm_buffer_format(out, ",\"bytes\":%zu,\"range\":[", efm_dataset_bytes(dataset));
+    efm_buffer_format(out, ",\"bytes\":%llu,\"sha256\":\"%s\",\"range\":[", (unsigned long long)file->bytes,
+                      file->sha256);
     api_json_float(out, low);
     efm_buffer_append_string(out, ",");
     api_json_float(out, high);
-    efm_buffer_format(out, "],\"created\":%lld}", (long long)created);
+    efm_buffer_format(
+        out,
+        "],\"created\":%lld,\"urls\":{\"self\":\"/v1/datasets/%s\",\"preview\":\"/v1/datasets/%s/"
+        "preview.png\"}}",
+        (long long)file->created, name, name);
 }
 
 /* ---- exact models ---- */
@@ -296,19 +331,17 @@ static void append_limits(struct efm_buffer *out, const struct api_limits *limit
                       limits->max_reply_bytes);
 }
 
-void api_model_render(const char *name, const struct efm_model *model, int64_t created,
-                      const struct api_limits *limits, struct efm_buffer *out)
+void api_model_describe(const char *name, const struct efm_model *model, struct efm_buffer *out)
 {
     const struct efm_field *field = efm_model_field(model);
     struct efm_flow_options options;
     efm_model_flow_options(model, &options);
     efm_buffer_append_string(out, "{\"id\":");
     api_json_string(out, name);
-    efm_buffer_format(out,
-                      ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"local\",\"state\":\"ready\","
-                      "\"arch\":\"%s\",\"field\":\"%s\",\"map\":\"%s\",\"L\":",
-                      (long long)created, efm_model_arch(model), efm_field_kind_name(efm_field_kind(field)),
-                      efm_map_name(options.map));
+    efm_buffer_format(
+        out,
+        ",\"object\":\"model\",\"owned_by\":\"local\",\"arch\":\"%s\",\"field\":\"%s\",\"map\":\"%s\",\"L\":",
+        efm_model_arch(model), efm_field_kind_name(efm_field_kind(field)), efm_map_name(options.map));
     api_json_real(out, efm_field_length(field));
     efm_buffer_append_string(out, ",\"gamma\":");
     api_json_real(out, efm_model_gamma(model));
@@ -317,9 +350,38 @@ void api_model_render(const char *name, const struct efm_model *model, int64_t c
     append_learned(out, model);
     append_plate(out, "source", model, EFM_SOURCE);
     append_plate(out, "target", model, EFM_TARGET);
-    efm_buffer_format(out, ",\"bytes\":%zu,\"sha256\":\"%s\"", efm_model_bytes(model),
-                      efm_model_sha256(model));
     append_defaults(out, &options);
+    efm_buffer_append_string(out, "}");
+}
+
+static void append_text(struct efm_buffer *out, const char *member, const char *text)
+{
+    efm_buffer_format(out, ",\"%s\":", member);
+    api_json_string(out, text);
+}
+
+static bool has_text(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
+
+void api_model_render(const struct api_model_state *state, const struct api_limits *limits,
+                      struct efm_buffer *out)
+{
+    size_t length = state->about == NULL ? 0 : strlen(state->about);
+    if (length > 2) /* the object without its last brace */
+        efm_buffer_append(out, state->about, length - 1);
+    else
+        efm_buffer_append_string(out, "{\"object\":\"model\"");
+    efm_buffer_format(out, ",\"created\":%lld,\"state\":\"%s\"", (long long)state->created, state->word);
+    if (has_text(state->reason))
+        append_text(out, "reason", state->reason);
+    efm_buffer_format(out, ",\"bytes\":%llu,\"memory\":%zu", (unsigned long long)state->bytes, state->memory);
+    append_text(out, "sha256", state->sha256);
+    if (has_text(state->trained_by))
+        append_text(out, "trained_by", state->trained_by);
+    else
+        efm_buffer_append_string(out, ",\"trained_by\":null");
     append_limits(out, limits);
     efm_buffer_append_string(out, "}");
 }

@@ -19,13 +19,24 @@ struct api_dataset_request {
     uint8_t background[3];
 };
 
+/* Looks at the query and the type of the message alone, so that an upload can be refused before its body comes. */
 bool api_dataset_parse(struct api_dataset_request *request, const struct api_message *message,
                        struct api_problem *problem);
 void api_dataset_options(const struct api_dataset_request *request, struct efm_dataset_options *options);
 
-/* {"id","object":"dataset","count","shape":[..],"format","bytes","range":[low,high],"created"} */
-void api_dataset_render(const char *name, const struct efm_dataset *dataset, int64_t created,
-                        struct efm_buffer *out);
+/* The parameters that were given, as the query that gives them again: "size=32&fit=crop". */
+void api_dataset_query(const struct api_dataset_request *request, struct efm_buffer *out);
+
+/* What is known of the file that a dataset came in. */
+struct api_dataset_file {
+    const char *sha256;
+    uint64_t bytes;
+    int64_t created;
+};
+
+/* {"id","object":"dataset","count","shape":[..],"format","bytes","sha256","range":[low,high],"created","urls":{"self","preview"}} */
+void api_dataset_render(const char *name, const struct efm_dataset *dataset,
+                        const struct api_dataset_file *file, struct efm_buffer *out);
 
 /* PUT /v1/models/{name} with JSON: an exact model of two datasets. */
 extern const struct api_parameter_table api_exact_table;
@@ -45,12 +56,29 @@ bool api_model_parse(struct api_exact_request *request, const struct api_message
 bool api_exact_spec(const struct api_exact_request *request, struct efm_exact_spec *spec,
                     struct api_problem *problem);
 
-/* {"id","object":"model","created","owned_by":"local","state":"ready","arch","field","map","L","gamma","shape","source":{"name",
- *  "standard_normal","count"},"target":{...},"bytes","sha256","defaults":{"solver","steps","variable","tolerance"},"limits":{...}}
+/* What stays true of a model while it is not in memory, to be kept with it:
+ * {"id","object":"model","owned_by":"local","arch","field","map","L","gamma","shape","source":{"name","standard_normal","count"},
+ *  "target":{...},"defaults":{"solver","steps","variable","tolerance"}}
  * A learned model also has "trained_on" (its target),"velocity","parameters","precision","weights","lowest" and, when its file has one, "record".
  */
-void api_model_render(const char *name, const struct efm_model *model, int64_t created,
-                      const struct api_limits *limits, struct efm_buffer *out);
+void api_model_describe(const char *name, const struct efm_model *model, struct efm_buffer *out);
+
+/* What is true of it now. */
+struct api_model_state {
+    const char *about; /* what api_model_describe said; NULL: nothing is known */
+    const char *word,
+        *reason;        /* "ready", "loading", "unloaded", "failed"; why it failed, "" or NULL otherwise */
+    const char *sha256; /* of the file */
+    const char *trained_by; /* the job; "" or NULL: none */
+    uint64_t bytes;         /* of the file */
+    size_t memory;          /* 0 unless it is ready */
+    int64_t created;
+};
+
+/* The description with "created","state","reason" (of a failure),"bytes","memory","sha256","trained_by" (id of a job, or null) and
+ * "limits":{...} */
+void api_model_render(const struct api_model_state *state, const struct api_limits *limits,
+                      struct efm_buffer *out);
 
 /* {"object":"list","data":[...]} around rendered objects. */
 void api_list_begin(struct efm_buffer *out);

@@ -121,8 +121,24 @@ void efm_model_unref(struct efm_model *model)
         return;
     if (model->arch->release != NULL)
         model->arch->release(model);
+    void (*gone)(void *context) = model->gone;
+    void *context = model->gone_context;
     efm_field_destroy(model->field);
     efm_free(model);
+    if (gone != NULL)
+        gone(context);
+}
+
+size_t efm_model_references(const struct efm_model *model)
+{
+    /* whoever finds itself alone sees all that the others did with the model */
+    return atomic_load_explicit(&model->references, memory_order_acquire);
+}
+
+void efm_model_when_gone(struct efm_model *model, void (*gone)(void *context), void *context)
+{
+    model->gone = gone;
+    model->gone_context = context;
 }
 
 const struct efm_field *efm_model_field(const struct efm_model *model)

@@ -93,6 +93,13 @@ EFM_MUST_CHECK enum efm_status efm_model_save(const struct efm_model *model, str
 struct efm_model *efm_model_ref(struct efm_model *model);
 void efm_model_unref(struct efm_model *model);
 
+/* How many references there are at this moment: 1 means that nobody else has one. */
+size_t efm_model_references(const struct efm_model *model);
+
+/* Calls gone(context) once the last reference has been given back and the memory is free, on the thread that gave it back.
+ * One for a model, set before it is shared. */
+void efm_model_when_gone(struct efm_model *model, void (*gone)(void *context), void *context);
+
 const struct efm_field *efm_model_field(const struct efm_model *model);
 const struct efm_shape *efm_model_shape(const struct efm_model *model);
 const char *efm_model_arch(const struct efm_model *model); /* "exact", "unet" or "mlp" */

@@ -30,6 +30,8 @@ struct efm_model {
     enum efm_precision precision;     /* asked for, should the field be a network */
     struct efm_learned_part *learned; /* owned; NULL for an exact model */
     char sha256[65];
+    void (*gone)(void *context); /* called when all of this is freed; NULL: nobody */
+    void *gone_context;
 };
 
 struct efm_model_arch {

@@ -5,9 +5,11 @@
  * pointer, and whoever holds the old one keeps it until done. A put is durable before it returns. Datasets are not kept in
  * memory at all: who needs one reads it.
  *
- *   record MODEL    id = name; document {"blob": key, "sha256", "bytes", "trained_by", "about": what api_model_render says, ...}
- *   record DATASET  id = name; document {"blob": key, "preview": key, "query": "size=32", "about": {...}}
+ *   record MODEL    id = name; document {"blob": key, "sha256", "bytes", "created", "trained_by", "needs": bytes of memory, "about": text}
+ *   record DATASET  id = name; document {"blob": key, "preview": key, "sha256", "bytes", "created", "query": "size=32", "about": text}
  *   blob   models/NAME/RANDOM.safetensors, datasets/NAME/RANDOM, datasets/NAME/RANDOM.png
+ *
+ * "about" is the text of a JSON object: what api_model_describe or api_dataset_render said.
  *
  * A blob without a record is an upload that was cut off, and is removed when the daemon starts. Model files that somebody puts
  * into STATE/models/ are taken in at the start, as are the files of versions before 0.2.
@@ -33,8 +35,11 @@ struct srv_registry_options {
     const char *adopt;       /* folder whose model and dataset files are taken in; NULL: none */
     const char *scratch;     /* folder for the samples of large datasets; NULL: memory */
     size_t max_models, max_datasets;
-    size_t memory_budget;                 /* bytes of models in memory */
-    uint64_t dataset_quota;               /* bytes of stored datasets */
+    size_t memory_budget;   /* bytes of models in memory */
+    uint64_t dataset_quota; /* bytes of stored datasets */
+    double
+        orphan_seconds; /* blobs without a record are removed at the start when they are as old; 0: all, where no other
+                              daemon can be at work in the store */
     struct efm_image_limits image_limits; /* zero: the defaults */
     enum efm_precision precision;         /* that learned models run in */
     /* The working space that a learned model needs wherever it is used, counted as memory of the model: `workers`
@@ -68,8 +73,10 @@ struct efm_model *srv_registry_model(struct srv_registry *registry, const char *
 /* The name of the only model when there is just one (for requests that name none) into out[API_NAME_SIZE]. */
 bool srv_registry_single_model(struct srv_registry *registry, char *out);
 
-/* Blocks. A new reference to a model that is loaded and warm, loading it when needed: many that ask at once share one load. NULL with
- * API_P_UNKNOWN_MODEL, API_P_NO_MEMORY (models in use fill the budget), API_P_INVALID_MODEL, API_P_STORAGE. */
+/* Blocks. A new reference to a model that is loaded and warm, loading it when needed: many that ask at once share one load. Models that
+ * nobody uses leave for it, the least recently used first; those in use stay, and are waited for some seconds. NULL with
+ * API_P_UNKNOWN_MODEL, API_P_NO_MEMORY (models in use fill the budget), API_P_MODEL_TOO_LARGE (it alone is past the budget),
+ * API_P_INVALID_MODEL, API_P_STORAGE. */
 struct efm_model *srv_registry_load(struct srv_registry *registry, const char *name,
                                     struct api_problem *problem);
 
@@ -86,7 +93,7 @@ struct srv_model_facts {
     size_t memory;  /* 0 unless READY */
     int64_t created;
     char *
-        about; /* owned: the JSON object of api_model_render as it was when put; see srv_model_facts_release */
+        about; /* owned: the JSON object of api_model_describe; NULL without memory for it; see srv_model_facts_release */
 };
 bool srv_registry_model_facts(struct srv_registry *registry, const char *name, struct srv_model_facts *facts);
 void srv_model_facts_release(struct srv_model_facts *facts);
@@ -124,8 +131,8 @@ struct srv_put {
 };
 
 /* Blocks. The bytes of a safetensors file, checked by loading and warming them before anything is replaced; a failure leaves
- * the old one. False: API_P_PRECONDITION_FAILED when something else is there than was expected, API_P_NO_MEMORY past the
- * budget, API_P_STORAGE when the disk refused, API_P_CONFLICT past the count, API_P_INVALID_MODEL and its like. *model, when
+ * the old one. False: API_P_PRECONDITION_FAILED when something else is there than was expected, API_P_NO_MEMORY and
+ * API_P_MODEL_TOO_LARGE as when loading, API_P_STORAGE when the disk refused, API_P_CONFLICT past the count, API_P_INVALID_MODEL and its like. *model, when
  * not NULL, is a new reference. */
 bool srv_registry_put_model(struct srv_registry *registry, const char *name, const uint8_t *bytes,
                             size_t size, struct srv_put *put, struct efm_model **model,
@@ -143,7 +150,7 @@ bool srv_dataset_upload_finish(struct srv_dataset_upload *upload, const struct a
                                struct srv_put *put, struct api_problem *problem); /* frees the upload */
 void srv_dataset_upload_abort(struct srv_dataset_upload *upload);                 /* NULL is fine */
 
-/* Block. False with API_P_UNKNOWN_MODEL / API_P_UNKNOWN_DATASET, API_P_PRECONDITION_FAILED, or API_P_STORAGE. */
+/* Block. `expected`: NULL: whatever is there; else the sha256 of what is to be deleted. False with API_P_UNKNOWN_MODEL / API_P_UNKNOWN_DATASET, API_P_PRECONDITION_FAILED, or API_P_STORAGE. */
 bool srv_registry_delete_model(struct srv_registry *registry, const char *name, const char *expected,
                                struct api_problem *problem);
 bool srv_registry_delete_dataset(struct srv_registry *registry, const char *name, const char *expected,

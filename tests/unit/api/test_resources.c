@@ -30,6 +30,14 @@ static void dataset_parameters(void **state)
     assert_int_equal(options.shape.dimension, 1024);
     assert_int_equal(options.fit, EFM_IMAGE_FIT_CONTAIN);
     assert_memory_equal(options.background, "\xff\x80\0", 3);
+    struct efm_buffer query = efm_buffer_limited(256);
+    api_dataset_query(&request, &query);
+    efm_buffer_append(&query, "", 1);
+    assert_string_equal(query.data, "size=32&channels=1&fit=contain&background=ff8000");
+    efm_buffer_release(&query);
+    assert_true(parse_dataset(&request, "", "", &problem)); // the body comes later
+    api_dataset_query(&request, &query);
+    assert_int_equal(query.size, 0);
     assert_true(parse_dataset(&request, "size=8", "x", &problem));
     api_dataset_options(&request, &options);
     assert_int_equal(options.shape.channels, 3);
@@ -37,7 +45,6 @@ static void dataset_parameters(void **state)
         const char *query, *body, *pointer;
         enum api_problem_code code;
     } wrong[] = {
-        {"", "", NULL, API_P_EMPTY_BODY},
         {"size=1", "x", "/size", API_P_INVALID_PARAMETER},
         {"size=4097", "x", "/size", API_P_INVALID_PARAMETER},
         {"size=8&channels=2", "x", "/channels", API_P_INVALID_PARAMETER},
@@ -68,9 +75,9 @@ static void datasets_as_they_are_shown(void **state)
     struct efm_dataset *images = toy_dataset("{\"toy\":\"uniform\",\"count\":5,\"shape\":[2,3,1]}");
     api_list_begin(&out);
     api_list_item(&out, 0);
-    api_dataset_render("numbers", vectors, 1764000000, &out);
+    api_dataset_render("numbers", vectors, &(struct api_dataset_file){"ab", 70000000000, 1764000000}, &out);
     api_list_item(&out, 1);
-    api_dataset_render("noise", images, 0, &out);
+    api_dataset_render("noise", images, &(struct api_dataset_file){"cd", 40, 0}, &out);
     api_list_end(&out);
     json_t *json = json_of(&out), *data = json_object_get(json, "data"), *item = json_array_get(data, 0);
     assert_string_equal(text_at(json, "object"), "list");
@@ -81,7 +88,10 @@ static void datasets_as_they_are_shown(void **state)
     assert_int_equal(json_integer_value(json_object_get(item, "count")), 50);
     assert_int_equal(json_integer_value(json_object_get(item, "created")), 1764000000);
     assert_int_equal(json_array_size(json_object_get(item, "shape")), 1);
-    assert_true(json_integer_value(json_object_get(item, "bytes")) > 0);
+    assert_true(json_integer_value(json_object_get(item, "bytes")) == 70000000000);
+    assert_string_equal(text_at(item, "sha256"), "ab");
+    assert_string_equal(text_at(json_object_get(item, "urls"), "preview"),
+                        "/v1/datasets/numbers/preview.png");
     double low = json_number_value(json_array_get(json_object_get(item, "range"), 0));
     assert_true(low < -2 && low >= -3);
     json_t *shape = json_object_get(json_array_get(data, 1), "shape");
@@ -224,7 +234,17 @@ static void models_as_they_are_shown(void **state)
     struct efm_model *model = plane_model(EFM_FIELD_CHAIN, EFM_MAP_CHAIN);
     struct efm_flow_options options;
     efm_model_flow_options(model, &options);
-    api_model_render("plane", model, 1764000000, &limits, &out);
+    struct efm_buffer about = efm_buffer_limited(1 << 16);
+    api_model_describe("plane", model, &about);
+    efm_buffer_append(&about, "", 1);
+    struct api_model_state now = {.about = (const char *)about.data,
+                                  .word = "ready",
+                                  .sha256 = efm_model_sha256(model),
+                                  .trained_by = "job_1",
+                                  .bytes = 1234,
+                                  .memory = 99,
+                                  .created = 1764000000};
+    api_model_render(&now, &limits, &out);
     json_t *json = json_of(&out);
     static const char *const words[][2] = {{"id", "plane"},    {"object", "model"}, {"owned_by", "local"},
                                            {"state", "ready"}, {"arch", "exact"},   {"field", "chain"},
@@ -247,8 +267,30 @@ static void models_as_they_are_shown(void **state)
     assert_non_null(text_at(defaults, "solver"));
     assert_non_null(text_at(defaults, "variable"));
     assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "limits"), "max_images")), 64);
+    assert_int_equal(json_integer_value(json_object_get(json, "bytes")), 1234);
+    assert_int_equal(json_integer_value(json_object_get(json, "memory")), 99);
+    assert_string_equal(text_at(json, "trained_by"), "job_1");
+    assert_null(json_object_get(json, "reason"));
     json_decref(json);
     efm_buffer_release(&out);
+    now.word = "failed";
+    now.reason = "the file is \"short\"";
+    now.trained_by = "";
+    api_model_render(&now, &limits, &out);
+    json = json_of(&out);
+    assert_string_equal(text_at(json, "state"), "failed");
+    assert_string_equal(text_at(json, "reason"), "the file is \"short\"");
+    assert_string_equal(text_at(json, "id"), "plane");
+    assert_true(json_is_null(json_object_get(json, "trained_by")));
+    json_decref(json);
+    efm_buffer_release(&out);
+    now.about = NULL;
+    api_model_render(&now, &limits, &out);
+    json = json_of(&out);
+    assert_string_equal(text_at(json, "object"), "model");
+    json_decref(json);
+    efm_buffer_release(&out);
+    efm_buffer_release(&about);
     efm_model_unref(model);
 }
 

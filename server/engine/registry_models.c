@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Models: asked for, loaded, put, taken out of memory. */
+#include "core/base/memory.h"
+#include "core/base/sha256.h"
+#include "core/field/learned.h"
+#include "server/engine/engine_internal.h"
+#include "server/engine/registry_internal.h"
+#include "server/engine/warm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* How long models in use are waited for: longer than workers keep what they do not use. */
+static const double PATIENCE = 3;
+
+/* A worker that serves lines and points has two working spaces. */
+size_t srv_registry_model_bytes(const struct srv_registry *registry, const struct efm_model *model)
+{
+    const struct srv_registry_options *options = &registry->options;
+    const struct efm_field *field = efm_model_field(model);
+    size_t threads = options->threads_per_worker, bytes;
+    if (options->workers == 0 || !efm_field_is_learned(field))
+        return efm_model_bytes(model);
+    size_t points = srv_points_capacity(field, options->batch);
+    bool fits = efm_size_add(efm_learned_field_run_bytes(field, options->batch, threads),
+                             efm_learned_field_run_bytes(field, points, threads), &bytes) &&
+                efm_size_multiply(bytes, options->workers, &bytes) &&
+                efm_size_add(bytes, efm_model_bytes(model), &bytes);
+    return fits ? bytes : SIZE_MAX;
+}
+
+/* ---- making a model ---- */
+
+/* The bytes of a file on their way to a model. */
+struct making {
+    struct srv_registry *registry;
+    const char *name;
+    const uint8_t *bytes;
+    size_t size;
+    uint64_t needs; /* taken before it is read; the rest after */
+    double patience;
+    struct efm_model *model;
+    size_t memory; /* taken, and then the model's */
+};
+
+/* From what was taken to what it takes. */
+static bool settle_memory(struct making *making, struct api_problem *problem)
+{
+    struct srv_registry *registry = making->registry;
+    size_t actual = srv_registry_model_bytes(registry, making->model);
+    if (actual > registry->options.memory_budget)
+        return srv_registry_take_memory(registry, making->name, actual, 0, problem); /* says so */
+    if (actual > making->memory &&
+        !srv_registry_take_memory(registry, making->name, actual - making->memory, making->patience, problem))
+        return false;
+    if (actual < making->memory)
+        srv_registry_give_memory(registry, making->memory - actual);
+    making->memory = actual;
+    return true;
+}
+
+static bool read_model(struct making *making, struct api_problem *problem)
+{
+    struct srv_registry *registry = making->registry;
+    struct efm_error error = {0};
+    if (efm_model_load_as(&making->model, making->bytes, making->size, registry->options.memory_budget,
+                          registry->options.precision, &error) != EFM_OK)
+        return api_problem_from_error(problem, &error, API_P_INVALID_MODEL, NULL);
+    return settle_memory(making, problem);
+}
+
+static bool charge(struct making *making, struct api_problem *problem)
+{
+    if (!srv_registry_charge(making->registry, making->model, making->memory))
+        return api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory for the model");
+    making->memory = 0; /* no longer ours to give back */
+    return true;
+}
+
+static bool warm(struct making *making, struct api_problem *problem)
+{
+    const struct srv_registry_options *options = &making->registry->options;
+    struct efm_error error = {0};
+    if (srv_warm_model(making->model, options->batch, options->threads_per_worker, &error) == EFM_OK)
+        return true;
+    return api_problem_from_error(problem, &error, API_P_INVALID_MODEL, NULL);
+}
+
+/* making->model is warm and charged, or there is a problem and nothing is left. */
+static bool make_model(struct making *making, struct api_problem *problem)
+{
+    struct srv_registry *registry = making->registry;
+    size_t needs = making->needs < SIZE_MAX ? (size_t)making->needs : SIZE_MAX;
+    if (!srv_registry_take_memory(registry, making->name, needs, making->patience, problem))
+        return false;
+    making->memory = needs;
+    if (read_model(making, problem) && charge(making, problem) && warm(making, problem))
+        return true;
+    srv_registry_give_memory(registry, making->memory);
+    efm_model_unref(making->model);
+    making->model = NULL;
+    return false;
+}
+
+/* ---- looking ---- */
+
+struct efm_model *srv_registry_model(struct srv_registry *registry, const char *name,
+                                     enum srv_model_state *state)
+{
+    struct efm_model *model = NULL;
+    pthread_mutex_lock(&registry->lock);
+    struct srv_item *item = srv_shelf_find(&registry->models, name);
+    if (item != NULL && item->model != NULL) {
+        model = efm_model_ref(item->model);
+        item->used = ++registry->clock;
+    }
+    if (state != NULL)
+        *state = item == NULL ? SRV_MODEL_UNKNOWN : item->state;
+    pthread_mutex_unlock(&registry->lock);
+    return model;
+}
+
+/* ---- loading ---- */
+
+/* What a load was begun for: by its end the name may stand for something else. */
+struct errand {
+    char name[API_NAME_SIZE], blob[SRV_BLOB_KEY];
+    uint64_t version, needs;
+    double patience;
+};
+
+enum turn { TURN_READY, TURN_OURS, TURN_FAILED, TURN_UNKNOWN };
+
+/* (locked) Waits until the load that is under way has ended; false when it failed and nothing has changed since. */
+static bool await(struct srv_registry *registry, const struct errand *errand, const struct srv_item *item)
+{
+    const uint64_t version = item->version;
+    const unsigned loads = item->loads;
+    while (item != NULL && item->state == SRV_MODEL_LOADING && item->version == version &&
+           item->loads == loads) {
+        pthread_cond_wait(&registry->loaded, &registry->lock);
+        item = srv_shelf_find(&registry->models, errand->name);
+    }
+    return item == NULL || item->version != version || item->failure == API_P_NONE;
+}
+
+static void report_failure(const struct srv_item *item, struct api_problem *problem)
+{
+    if (item->failure == API_P_NO_MEMORY)
+        problem->retry_after = 1;
+    api_problem_set(problem, item->failure, NULL, "%s", item->reason);
+}
+
+/* Whose turn it is to load. */
+static enum turn take_turn(struct srv_registry *registry, struct errand *errand, struct efm_model **model,
+                           struct api_problem *problem)
+{
+    enum turn turn = TURN_UNKNOWN;
+    bool good = true;
+    pthread_mutex_lock(&registry->lock);
+    struct srv_item *item = srv_shelf_find(&registry->models, errand->name);
+    while (good && item != NULL && item->state == SRV_MODEL_LOADING) {
+        good = await(registry, errand, item);
+        item = srv_shelf_find(&registry->models, errand->name);
+    }
+    if (item == NULL) {
+        turn = TURN_UNKNOWN;
+    } else if (item->state == SRV_MODEL_READY) {
+        *model = efm_model_ref(item->model);
+        item->used = ++registry->clock;
+        turn = TURN_READY;
+    } else if (!good) {
+        report_failure(item, problem);
+        turn = TURN_FAILED;
+    } else {
+        item->state = SRV_MODEL_LOADING;
+        item->leave = false;
+        item->failure = API_P_NONE;
+        memcpy(errand->blob, item->blob, sizeof errand->blob);
+        errand->version = item->version;
+        errand->needs = item->needs;
+        atomic_fetch_add(&registry->loading, 1);
+        turn = TURN_OURS;
+    }
+    pthread_mutex_unlock(&registry->lock);
+    return turn;
+}
+
+static void set_failure(struct srv_item *item, const struct api_problem *problem)
+{
+    /* for want of memory it has not failed: there was no room */
+    item->state = problem->code == API_P_NO_MEMORY ? SRV_MODEL_UNLOADED : SRV_MODEL_FAILED;
+    item->failure = problem->code;
+    snprintf(item->reason, sizeof item->reason, "%.199s", problem->detail);
+}
+
+static void count_load(struct srv_registry *registry, const char *name, const struct api_problem *problem,
+                       double seconds)
+{
+    const bool good = problem->code == API_P_NONE;
+    char reason[300];
+    srv_metrics_add(registry->metrics, SRV_M_MODEL_LOADS, 1, "outcome=\"%s\"", good ? "ready" : "failed");
+    if (good) {
+        srv_metrics_observe(registry->metrics, SRV_M_MODEL_LOAD_SECONDS, seconds, "");
+        srv_log(registry->log, SRV_LOG_INFO, "model_loaded", "\"model\":\"%s\",\"seconds\":%.3f", name,
+                seconds);
+    } else {
+        srv_log(registry->log, SRV_LOG_WARNING, "model_not_loaded", "\"model\":\"%s\",\"reason\":%s", name,
+                srv_log_quote(problem->detail, reason, sizeof reason));
+    }
+}
+
+/* Makes the outcome known; the model of `making` stays the caller's. */
+static void end_load(struct srv_registry *registry, const struct errand *errand, const struct making *making,
+                     size_t memory, const struct api_problem *problem)
+{
+    pthread_mutex_lock(&registry->lock);
+    struct srv_item *item = srv_shelf_find(&registry->models, errand->name);
+    if (item != NULL && item->version == errand->version && item->state == SRV_MODEL_LOADING) {
+        item->loads++;
+        if (making->model == NULL) {
+            set_failure(item, problem);
+        } else if (item->leave) {
+            item->state = SRV_MODEL_UNLOADED;
+        } else {
+            item->state = SRV_MODEL_READY;
+            item->model = efm_model_ref(making->model);
+            item->memory = memory;
+            item->used = ++registry->clock;
+            srv_metrics_set(registry->metrics, SRV_M_MODEL_LOADED, 1, "model=\"%s\"", item->name);
+            srv_metrics_set(registry->metrics, SRV_M_MODEL_BYTES, (double)memory, "model=\"%s\"", item->name);
+        }
+    }
+    atomic_fetch_sub(&registry->loading, 1);
+    pthread_cond_broadcast(&registry->loaded);
+    pthread_mutex_unlock(&registry->lock);
+}
+
+static bool load_blob(struct making *making, const struct errand *errand, struct api_problem *problem)
+{
+    struct srv_registry *registry = making->registry;
+    struct srv_blob *blob = NULL;
+    struct efm_error error = {0};
+    if (srv_blobs_open(registry->options.blobs, errand->blob, &blob, &error) != EFM_OK)
+        return srv_registry_store_failed(registry, &error, problem);
+    bool good = false;
+    making->bytes = srv_blob_map(blob, &error);
+    making->size = (size_t)srv_blob_size(blob);
+    if (making->bytes == NULL)
+        srv_registry_store_failed(registry, &error, problem);
+    else
+        good = make_model(making, problem);
+    srv_blob_close(blob);
+    return good;
+}
+
+static struct efm_model *load(struct srv_registry *registry, const struct errand *errand,
+                              struct api_problem *problem)
+{
+    const double started = srv_clock();
+    struct making making = {
+        .registry = registry, .name = errand->name, .needs = errand->needs, .patience = errand->patience};
+    size_t memory =
+        load_blob(&making, errand, problem) ? srv_registry_model_bytes(registry, making.model) : 0;
+    count_load(registry, errand->name, problem, srv_clock() - started);
+    end_load(registry, errand, &making, memory, problem);
+    return making.model;
+}
+
+/* What is stored under the name by now, should it be another one than on the shelf: put there by another daemon, or while
+ * the blob was being opened. True when something has changed. */
+static bool refresh(struct srv_registry *registry, const struct errand *errand, struct api_problem *problem)
+{
+    struct efm_error error = {0};
+    struct srv_item *item = NULL, *old = NULL;
+    bool changed = false;
+    struct srv_shelf *shelf = &registry->models;
+    pthread_mutex_lock(&shelf->changes);
+    enum efm_status status = api_name_valid(errand->name)
+                                 ? srv_registry_fetch(registry, shelf, errand->name, &item, &error)
+                                 : EFM_E_NOT_FOUND;
+    pthread_mutex_lock(&registry->lock);
+    const struct srv_item *present = srv_shelf_find(shelf, errand->name);
+    if (status == EFM_OK && (present == NULL || present->version < item->version) &&
+        srv_shelf_reserve(shelf)) {
+        old = srv_shelf_put(shelf, item);
+        item = NULL;
+        changed = true;
+    } else if (present != NULL && present->version != errand->version) {
+        changed = true;
+    }
+    pthread_mutex_unlock(&registry->lock);
+    pthread_mutex_unlock(&shelf->changes);
+    srv_item_free(old);
+    srv_item_free(item);
+    if (status != EFM_OK && status != EFM_E_NOT_FOUND && problem->code == API_P_NONE)
+        srv_registry_store_failed(registry, &error, problem);
+    return changed;
+}
+
+struct efm_model *srv_registry_load(struct srv_registry *registry, const char *name,
+                                    struct api_problem *problem)
+{
+    enum { TRIES = 4 };
+    struct errand errand = {.patience = PATIENCE};
+    snprintf(errand.name, sizeof errand.name, "%.64s", name);
+    for (int i = 0; i < TRIES; i++) {
+        struct efm_model *model = NULL;
+        struct api_problem trouble = {0};
+        enum turn turn = take_turn(registry, &errand, &model, problem);
+        if (turn == TURN_OURS)
+            model = load(registry, &errand, &trouble);
+        if (model != NULL || turn == TURN_FAILED)
+            return model;
+        if (turn == TURN_OURS && trouble.code != API_P_STORAGE) {
+            *problem = trouble;
+            return NULL;
+        }
+        if (!refresh(registry, &errand, &trouble)) {
+            if (turn == TURN_UNKNOWN && trouble.code == API_P_NONE)
+                srv_registry_unknown(&registry->models, name, &trouble);
+            *problem = trouble;
+            return NULL;
+        }
+    }
+    api_problem_set(problem, API_P_CONFLICT, NULL, "others keep changing this model");
+    return NULL;
+}
+
+/* Most recently put first. */
+static int compare_age(const void *a, const void *b)
+{
+    const struct srv_item *first = *(struct srv_item *const *)a, *second = *(struct srv_item *const *)b;
+    if (first->created != second->created)
+        return first->created < second->created ? 1 : -1;
+    return strcmp(first->name, second->name);
+}
+
+void srv_registry_load_first(struct srv_registry *registry)
+{
+    const size_t count = registry->models.count;
+    struct srv_item **items = efm_allocate_array(count + 1, sizeof(struct srv_item *));
+    if (items == NULL)
+        return; /* they are loaded when they are asked for */
+    for (size_t i = 0; i < count; i++)
+        items[i] = registry->models.items[i];
+    qsort(items, count, sizeof(struct srv_item *), compare_age);
+    for (size_t i = 0; i < count; i++) {
+        const struct srv_item *item = items[i];
+        size_t used = srv_model_memory_used(registry->memory), sum;
+        if (item->model != NULL || !efm_size_add(used, (size_t)item->needs, &sum) ||
+            sum > registry->options.memory_budget)
+            continue;
+        struct errand errand = {.patience = -1};
+        struct efm_model *model = NULL;
+        struct api_problem problem = {0};
+        memcpy(errand.name, item->name, sizeof errand.name);
+        if (take_turn(registry, &errand, &model, &problem) == TURN_OURS)
+            model = load(registry, &errand, &problem);
+        efm_model_unref(model);
+    }
+    /* who was put last leaves last */
+    for (size_t i = 0; i < count; i++)
+        items[i]->used = count - i;
+    registry->clock = count;
+    efm_free(items);
+}
+
+bool srv_registry_unload(struct srv_registry *registry, const char *name, struct api_problem *problem)
+{
+    struct efm_model *model = NULL;
+    pthread_mutex_lock(&registry->lock);
+    struct srv_item *item = srv_shelf_find(&registry->models, name);
+    if (item != NULL) {
+        model = srv_item_detach(registry, item, "unloaded");
+        item->leave = item->state == SRV_MODEL_LOADING;
+    }
+    pthread_mutex_unlock(&registry->lock);
+    efm_model_unref(model);
+    return item != NULL || srv_registry_unknown(&registry->models, name, problem);
+}
+
+/* ---- putting ---- */
+
+/* The bytes to keep: those that came, or what the model is saved as when they are another program's. */
+static bool write_blob(struct srv_registry *registry, const struct making *making, const char *key,
+                       uint64_t *size, struct api_problem *problem)
+{
+    struct efm_buffer saved = efm_buffer_limited(SIZE_MAX / 2);
+    struct efm_error error = {0};
+    char sha256[65];
+    const uint8_t *bytes = making->bytes;
+    *size = making->size;
+    efm_sha256_hex(making->bytes, making->size, sha256);
+    enum efm_status status = EFM_OK;
+    if (strcmp(sha256, efm_model_sha256(making->model)) != 0) {
+        status = efm_model_save(making->model, &saved, &error);
+        bytes = saved.data;
+        *size = saved.size;
+    }
+    if (status == EFM_OK)
+        status = srv_blobs_put(registry->options.blobs, key, bytes, (size_t)*size, &error);
+    efm_buffer_release(&saved);
+    return status == EFM_OK || srv_registry_store_failed(registry, &error, problem);
+}
+
+static struct srv_item *describe(const struct making *making, int64_t created, const char *trained_by)
+{
+    struct srv_item *item = efm_allocate_array(1, sizeof *item);
+    struct efm_buffer about = efm_buffer_limited(SRV_RECORD_DOCUMENT / 4);
+    if (item == NULL)
+        return NULL;
+    snprintf(item->name, sizeof item->name, "%s", making->name);
+    snprintf(item->sha256, sizeof item->sha256, "%s", efm_model_sha256(making->model));
+    snprintf(item->trained_by, sizeof item->trained_by, "%.63s", trained_by == NULL ? "" : trained_by);
+    item->created = created;
+    api_model_describe(making->name, making->model, &about);
+    efm_buffer_append(&about, "", 1);
+    if (about.status == EFM_OK)
+        item->about = efm_copy_string((const char *)about.data);
+    efm_buffer_release(&about);
+    item->memory = srv_registry_model_bytes(making->registry, making->model);
+    item->needs = efm_model_bytes(making->model); /* working space is a matter of options */
+    item->state = SRV_MODEL_READY;
+    item->model = efm_model_ref(making->model);
+    if (item->about != NULL)
+        return item;
+    srv_item_free(item);
+    return NULL;
+}
+
+/* Bytes first, then the record, then the pointer. */
+static bool keep(struct srv_registry *registry, const struct making *making, int64_t created,
+                 struct srv_put *put, struct api_problem *problem)
+{
+    char random[17] = "";
+    struct srv_item *item = describe(making, created, put->trained_by);
+    if (item == NULL)
+        return api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory for the model");
+    if (srv_registry_blob_key(&registry->models, making->name, random, ".safetensors", item->blob, problem) &&
+        write_blob(registry, making, item->blob, &item->bytes, problem)) {
+        if (srv_registry_commit(registry, &registry->models, item, put, problem))
+            return true;
+        srv_registry_remove_blob(registry, item->blob);
+    }
+    srv_item_free(item);
+    return false;
+}
+
+bool srv_registry_put_model_as_of(struct srv_registry *registry, const char *name, const uint8_t *bytes,
+                                  size_t size, int64_t created, struct srv_put *put, struct efm_model **model,
+                                  struct api_problem *problem)
+{
+    const double started = srv_clock();
+    struct making making = {.registry = registry,
+                            .name = name,
+                            .bytes = bytes,
+                            .size = size,
+                            .needs = size,
+                            .patience = PATIENCE};
+    if (!srv_registry_check_name(name, problem) ||
+        !srv_registry_check_expected(registry, &registry->models, name, put->expected, problem))
+        return false;
+    bool made = make_model(&making, problem);
+    count_load(registry, name, problem, srv_clock() - started);
+    if (!made)
+        return false;
+    bool good = keep(registry, &making, created, put, problem);
+    if (good && model != NULL)
+        *model = efm_model_ref(making.model);
+    efm_model_unref(making.model);
+    return good;
+}
+
+bool srv_registry_put_model(struct srv_registry *registry, const char *name, const uint8_t *bytes,
+                            size_t size, struct srv_put *put, struct efm_model **model,
+                            struct api_problem *problem)
+{
+    return srv_registry_put_model_as_of(registry, name, bytes, size, (int64_t)time(NULL), put, model,
+                                        problem);
+}
+
+bool srv_registry_delete_model(struct srv_registry *registry, const char *name, const char *expected,
+                               struct api_problem *problem)
+{
+    return srv_registry_delete(registry, &registry->models, name, expected, problem);
+}
