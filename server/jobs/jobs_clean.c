@@ -122,7 +122,8 @@ static void expire_one(struct srv_jobs *jobs, const struct srv_record *record, b
         struct srv_record later = *record;
         later.expires = srv_store_now(jobs->store) + LONGER;
         const struct srv_change change = {SRV_UPDATE, &later, record->version};
-        (void)srv_store_commit(jobs->store, &change, 1, NULL, &error);
+        if (srv_store_commit(jobs->store, &change, 1, NULL, &error) != EFM_OK)
+            srv_log(jobs->log, SRV_LOG_DEBUG, "job_changed_meanwhile", "\"job\":\"%s\"", record->id);
     } else if (entomb(jobs, record, &error) != EFM_OK) {
         srv_log(jobs->log, SRV_LOG_WARNING, "job_not_expired", "\"job\":\"%s\"", record->id);
     }
@@ -175,7 +176,8 @@ static bool remove_tombs(struct srv_jobs *jobs)
         const struct srv_change change = {SRV_DELETE, &records[i], records[i].version};
         struct efm_error reason = {0};
         srv_jobs_drop_all(jobs, records[i].id);
-        (void)srv_store_commit(jobs->store, &change, 1, NULL, &reason);
+        if (srv_store_commit(jobs->store, &change, 1, NULL, &reason) != EFM_OK)
+            srv_log(jobs->log, SRV_LOG_DEBUG, "job_changed_meanwhile", "\"job\":\"%s\"", records[i].id);
     }
     srv_records_release(records, count);
     return count == ROUND;
