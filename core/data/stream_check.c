@@ -9,7 +9,8 @@
 
 enum {
     START = EFM_TAR_BLOCK, /* any kind is known by then */
-    QUICK_START = 6,       /* the longest magic number, that of NPY */
+    MAGIC = 4,             /* IDX and zip are known by 4 bytes */
+    LONGER_MAGIC = 6,      /* NPY by 6 */
     GZIP_START = 3,
     MAX_HELD = EFM_TAR_MAX_PAX + 64, /* and an NPY header is shorter */
     MAX_JSON = 1 << 20,
@@ -229,7 +230,7 @@ static enum efm_status begin_kind(struct efm_stream_content *content, const stru
     return kind->feed(content, start, size, error);
 }
 
-/* Looks at the first few bytes, and at a whole block if these are of no kind. */
+/* Looks at the first few bytes, at a few more, and at a whole block if these are of no kind. */
 static enum efm_status feed_start(struct efm_stream_content *content, const uint8_t *bytes, size_t size,
                                   size_t *taken, struct efm_error *error)
 {
@@ -243,7 +244,7 @@ static enum efm_status feed_start(struct efm_stream_content *content, const uint
         return begin_kind(content, kind, error);
     if (content->wanted == START)
         return efm_dataset_fail_unknown(content->held.data, content->held.size, error);
-    content->wanted = START;
+    content->wanted = content->wanted == MAGIC ? LONGER_MAGIC : START;
     return EFM_OK;
 }
 
@@ -296,7 +297,7 @@ enum efm_status efm_stream_check_create(struct efm_stream_check **check,
         .max_size = limits->max_bytes,
         .max_count = limits->max_count,
         .length = UINT64_MAX,
-        .wanted = QUICK_START,
+        .wanted = MAGIC,
         .held = efm_buffer_limited(MAX_HELD),
     };
     *check = made;
