@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/answer.h"
 
-#include "api/resources.h"
-#include "server/engine/registry.h"
+#include "core/base/sha256.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -62,48 +61,91 @@ bool srv_answer_not_modified(struct srv_exchange *exchange, const char *etag)
     return true;
 }
 
-bool srv_answer_expected(const struct srv_exchange *exchange, const char *present, char expected[65])
+bool srv_answer_expected(const struct srv_exchange *exchange, const char *etag, const char *sha256,
+                         char expected[65])
 {
+    /* the sha256 of nothing: what changes things will find something else and refuse */
+    static const char NEVER[] = "-";
     const char *match = srv_exchange_header(exchange, "If-Match");
-    if (strcmp(srv_exchange_header(exchange, "If-None-Match"), "*") == 0) {
+    const char *none = srv_exchange_header(exchange, "If-None-Match");
+    if (strcmp(none, "*") == 0) {
         expected[0] = '\0';
+        return true;
+    }
+    if (none[0] != '\0' && etag != NULL && lists_etag(none, etag)) {
+        snprintf(expected, 65, "%s", NEVER);
         return true;
     }
     if (match[0] == '\0')
         return false;
-    /* "-" is the sha256 of nothing: the put will find something else and refuse */
-    snprintf(expected, 65, "%s", "-");
-    char etag[80];
-    if (present == NULL)
-        return true;
-    snprintf(etag, sizeof(etag), "\"%s\"", present);
-    if (lists_etag(match, etag))
-        snprintf(expected, 65, "%s", present);
+    snprintf(expected, 65, "%s", etag != NULL && lists_etag(match, etag) ? sha256 : NEVER);
     return true;
 }
 
-struct efm_model *srv_answer_model(struct srv_service *service, struct srv_exchange *exchange,
-                                   int64_t *created)
+/* ---- models and datasets ---- */
+
+void srv_model_etag(const struct srv_model_facts *facts, char etag[SRV_ETAG_SIZE])
+{
+    snprintf(etag, SRV_ETAG_SIZE, "\"%s\"", facts->sha256);
+}
+
+void srv_dataset_etag(const struct srv_dataset_facts *facts, char etag[SRV_ETAG_SIZE])
+{
+    char query[65];
+    efm_sha256_hex(facts->query, strlen(facts->query), query);
+    if (facts->query[0] == '\0')
+        snprintf(etag, SRV_ETAG_SIZE, "\"%s\"", facts->sha256);
+    else
+        snprintf(etag, SRV_ETAG_SIZE, "\"%s-%.16s\"", facts->sha256, query);
+}
+
+bool srv_answer_model_facts(struct srv_service *service, struct srv_exchange *exchange,
+                            struct srv_model_facts *facts)
 {
     const char *name = srv_exchange_name(exchange);
-    struct efm_model *model = srv_registry_model(service->registry, name, created);
-    if (model != NULL)
-        return model;
+    if (srv_registry_model_facts(service->registry, name, facts))
+        return true;
     struct api_problem problem = {0};
     api_problem_set(&problem, API_P_UNKNOWN_MODEL, NULL, "there is no model named '%.64s'", name);
     srv_exchange_problem(exchange, &problem);
-    return NULL;
+    return false;
 }
 
-struct efm_dataset *srv_answer_dataset(struct srv_service *service, struct srv_exchange *exchange,
-                                       int64_t *created)
+bool srv_answer_dataset_facts(struct srv_service *service, struct srv_exchange *exchange,
+                              struct srv_dataset_facts *facts)
 {
     const char *name = srv_exchange_name(exchange);
-    struct efm_dataset *dataset = srv_registry_dataset(service->registry, name, created);
-    if (dataset != NULL)
-        return dataset;
+    if (srv_registry_dataset_facts(service->registry, name, facts))
+        return true;
     struct api_problem problem = {0};
     api_problem_set(&problem, API_P_UNKNOWN_DATASET, NULL, "there is no dataset named '%.64s'", name);
     srv_exchange_problem(exchange, &problem);
-    return NULL;
+    return false;
+}
+
+void srv_answer_render_model(const struct srv_model_facts *facts, const struct api_limits *limits,
+                             struct efm_buffer *out)
+{
+    static const char *const words[] = {[SRV_MODEL_UNKNOWN] = "unknown",
+                                        [SRV_MODEL_UNLOADED] = "unloaded",
+                                        [SRV_MODEL_LOADING] = "loading",
+                                        [SRV_MODEL_READY] = "ready",
+                                        [SRV_MODEL_FAILED] = "failed"};
+    const struct api_model_state state = {.about = facts->about,
+                                          .word = words[facts->state],
+                                          .reason = facts->reason,
+                                          .sha256 = facts->sha256,
+                                          .trained_by = facts->trained_by,
+                                          .bytes = facts->bytes,
+                                          .memory = facts->memory,
+                                          .created = facts->created};
+    api_model_render(&state, limits, out);
+}
+
+void srv_answer_render_dataset(const struct srv_dataset_facts *facts, struct efm_buffer *out)
+{
+    if (facts->about != NULL)
+        efm_buffer_append_string(out, facts->about);
+    else
+        out->status = EFM_E_MEMORY;
 }

@@ -1,14 +1,18 @@
 /* answer.h - what the endpoints of models and datasets have in common: JSON answers and conditions.
  *
- *     struct api_reply reply;
+ *     struct srv_model_facts facts;
+ *     if (!srv_answer_model_facts(service, exchange, &facts))
+ *         return;                                                  a 404 was sent
  *     srv_answer_begin(&reply, 200);
- *     api_model_render(name, model, created, &service->limits, &reply.body);
+ *     srv_answer_render_model(&facts, &service->limits, &reply.body);
+ *     srv_model_facts_release(&facts);
  *     srv_answer_end(exchange, &reply);
  *
  * Threads: any that holds the duty to answer; headers are read by handlers alone. */
 #ifndef SRV_ENDPOINTS_ANSWER_H
 #define SRV_ENDPOINTS_ANSWER_H
 
+#include "server/engine/registry.h"
 #include "server/http/http.h"
 
 /* A JSON reply, still empty. */
@@ -20,14 +24,27 @@ void srv_answer_end(struct srv_exchange *exchange, struct api_reply *reply);
 /* True when If-None-Match names `etag` (with its quotes): a 304 has been sent, and nothing is left to do. */
 bool srv_answer_not_modified(struct srv_exchange *exchange, const char *etag);
 
-/* What a PUT expects to be there, from If-None-Match: * and If-Match, for struct srv_put: false when there is
- * no condition. `present` is the sha256 of what is there now, NULL for nothing. */
-bool srv_answer_expected(const struct srv_exchange *exchange, const char *present, char expected[65]);
+/* What a PUT or DELETE expects to be there, from If-None-Match and If-Match, for struct srv_put: false when there is no condition.
+ * `etag` (with its quotes) and `sha256` are of what is there now, both NULL for nothing. Handlers and the begin of an
+ * upload alone. */
+bool srv_answer_expected(const struct srv_exchange *exchange, const char *etag, const char *sha256,
+                         char expected[65]);
 
-/* The model or dataset that the path names, with a reference; NULL after a 404 has been sent. */
-struct efm_model *srv_answer_model(struct srv_service *service, struct srv_exchange *exchange,
-                                   int64_t *created);
-struct efm_dataset *srv_answer_dataset(struct srv_service *service, struct srv_exchange *exchange,
-                                       int64_t *created);
+enum { SRV_ETAG_SIZE = 96 };
+
+/* The SHA-256 of the file in quotes; for a dataset also how it is read, for that is shown as well. */
+void srv_model_etag(const struct srv_model_facts *facts, char etag[SRV_ETAG_SIZE]);
+void srv_dataset_etag(const struct srv_dataset_facts *facts, char etag[SRV_ETAG_SIZE]);
+
+/* What is known of the model or dataset that the path names, to be released; false after a 404 has been sent. */
+bool srv_answer_model_facts(struct srv_service *service, struct srv_exchange *exchange,
+                            struct srv_model_facts *facts);
+bool srv_answer_dataset_facts(struct srv_service *service, struct srv_exchange *exchange,
+                              struct srv_dataset_facts *facts);
+
+/* The JSON objects that clients see. */
+void srv_answer_render_model(const struct srv_model_facts *facts, const struct api_limits *limits,
+                             struct efm_buffer *out);
+void srv_answer_render_dataset(const struct srv_dataset_facts *facts, struct efm_buffer *out);
 
 #endif

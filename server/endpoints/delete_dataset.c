@@ -1,22 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/helper_work.h"
-#include "server/engine/registry.h"
 
-static bool run(struct srv_helper_work *work, struct api_problem *problem)
+struct delete_work {
+    struct srv_helper_work base;
+    char expected[65];
+    bool has_expected;
+};
+
+static bool run(struct srv_helper_work *base, struct api_problem *problem)
 {
-    api_reply_init(&work->reply, 0);
-    work->reply.status = 204;
-    return srv_registry_delete_dataset(work->service->registry, srv_exchange_name(work->exchange), problem);
+    const struct delete_work *work = (struct delete_work *)base;
+    api_reply_init(&base->reply, 0);
+    base->reply.status = 204;
+    return srv_registry_delete_dataset(base->service->registry, srv_exchange_name(base->exchange),
+                                       work->has_expected ? work->expected : NULL, problem);
 }
 
 static const struct srv_helper_class class = {"delete_dataset", run, NULL};
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    struct srv_helper_work *work = srv_helper_work_create(service, exchange, sizeof(*work), &class);
-    if (work != NULL)
-        srv_helper_work_submit(work, 0);
+    struct srv_dataset_facts facts = {0};
+    char etag[SRV_ETAG_SIZE];
+    struct srv_helper_work *base =
+        srv_helper_work_create(service, exchange, sizeof(struct delete_work), &class);
+    if (base == NULL)
+        return;
+    struct delete_work *work = (struct delete_work *)base;
+    if (srv_registry_dataset_facts(service->registry, srv_exchange_name(exchange), &facts)) {
+        srv_dataset_etag(&facts, etag);
+        work->has_expected = srv_answer_expected(exchange, etag, facts.sha256, work->expected);
+        srv_dataset_facts_release(&facts);
+    }
+    srv_helper_work_submit(base, 0);
 }
 
 const struct srv_endpoint srv_delete_dataset = {
@@ -26,4 +44,5 @@ const struct srv_endpoint srv_delete_dataset = {
     .takes = "",
     .gives = "",
     .help = "Forget a dataset; models that were made of it stay",
+    .detail = "If-Match with its ETag refuses to delete another one.",
 };

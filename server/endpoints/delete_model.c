@@ -1,22 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/helper_work.h"
-#include "server/engine/registry.h"
 
-static bool run(struct srv_helper_work *work, struct api_problem *problem)
+struct delete_work {
+    struct srv_helper_work base;
+    char expected[65];
+    bool has_expected;
+};
+
+static bool run(struct srv_helper_work *base, struct api_problem *problem)
 {
-    api_reply_init(&work->reply, 0);
-    work->reply.status = 204;
-    return srv_registry_delete_model(work->service->registry, srv_exchange_name(work->exchange), problem);
+    const struct delete_work *work = (struct delete_work *)base;
+    api_reply_init(&base->reply, 0);
+    base->reply.status = 204;
+    return srv_registry_delete_model(base->service->registry, srv_exchange_name(base->exchange),
+                                     work->has_expected ? work->expected : NULL, problem);
 }
 
 static const struct srv_helper_class class = {"delete_model", run, NULL};
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    struct srv_helper_work *work = srv_helper_work_create(service, exchange, sizeof(*work), &class);
-    if (work != NULL)
-        srv_helper_work_submit(work, 0);
+    struct srv_model_facts facts = {0};
+    char etag[SRV_ETAG_SIZE];
+    struct srv_helper_work *base =
+        srv_helper_work_create(service, exchange, sizeof(struct delete_work), &class);
+    if (base == NULL)
+        return;
+    struct delete_work *work = (struct delete_work *)base;
+    if (srv_registry_model_facts(service->registry, srv_exchange_name(exchange), &facts)) {
+        srv_model_etag(&facts, etag);
+        work->has_expected = srv_answer_expected(exchange, etag, facts.sha256, work->expected);
+        srv_model_facts_release(&facts);
+    }
+    srv_helper_work_submit(base, 0);
 }
 
 const struct srv_endpoint srv_delete_model = {
@@ -26,4 +44,5 @@ const struct srv_endpoint srv_delete_model = {
     .takes = "",
     .gives = "",
     .help = "Forget a model; requests that use it keep it until they are done",
+    .detail = "If-Match with its ETag refuses to delete another one.",
 };

@@ -2,19 +2,21 @@
 #include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
 
-#include "api/resources.h"
-
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    int64_t created;
-    struct efm_dataset *dataset = srv_answer_dataset(service, exchange, &created);
-    if (dataset == NULL)
+    struct srv_dataset_facts facts;
+    char etag[SRV_ETAG_SIZE];
+    if (!srv_answer_dataset_facts(service, exchange, &facts))
         return;
-    struct api_reply reply;
-    srv_answer_begin(&reply, 200);
-    api_dataset_render(srv_exchange_name(exchange), dataset, created, &reply.body);
-    efm_dataset_unref(dataset);
-    srv_answer_end(exchange, &reply);
+    srv_dataset_etag(&facts, etag);
+    if (!srv_answer_not_modified(exchange, etag)) {
+        struct api_reply reply;
+        srv_answer_begin(&reply, 200);
+        api_reply_header(&reply, "ETag", "%s", etag);
+        srv_answer_render_dataset(&facts, &reply.body);
+        srv_answer_end(exchange, &reply);
+    }
+    srv_dataset_facts_release(&facts);
 }
 
 const struct srv_endpoint srv_get_dataset = {
@@ -24,4 +26,5 @@ const struct srv_endpoint srv_get_dataset = {
     .takes = "",
     .gives = "application/json",
     .help = "What a dataset holds",
+    .detail = "The ETag is made of the SHA-256 of the file and of how it is read.",
 };

@@ -2,20 +2,21 @@
 #include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
 
-#include "api/resources.h"
-
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    int64_t created;
-    struct efm_model *model = srv_answer_model(service, exchange, &created);
-    if (model == NULL)
+    struct srv_model_facts facts;
+    char etag[SRV_ETAG_SIZE];
+    if (!srv_answer_model_facts(service, exchange, &facts))
         return;
-    struct api_reply reply;
-    srv_answer_begin(&reply, 200);
-    api_reply_header(&reply, "ETag", "\"%s\"", efm_model_sha256(model));
-    api_model_render(srv_exchange_name(exchange), model, created, &service->limits, &reply.body);
-    efm_model_unref(model);
-    srv_answer_end(exchange, &reply);
+    srv_model_etag(&facts, etag);
+    if (!srv_answer_not_modified(exchange, etag)) {
+        struct api_reply reply;
+        srv_answer_begin(&reply, 200);
+        api_reply_header(&reply, "ETag", "%s", etag);
+        srv_answer_render_model(&facts, &service->limits, &reply.body);
+        srv_answer_end(exchange, &reply);
+    }
+    srv_model_facts_release(&facts);
 }
 
 const struct srv_endpoint srv_get_model = {
@@ -24,5 +25,8 @@ const struct srv_endpoint srv_get_model = {
     .handle = handle,
     .takes = "",
     .gives = "application/json",
-    .help = "What a model is, its defaults and limits",
+    .help = "What a model is, its state, defaults and limits",
+    .detail = "state: ready (in memory), loading, unloaded (comes back when it is asked for), failed (with a "
+              "reason). The ETag is "
+              "the SHA-256 of the model's file.",
 };

@@ -1,56 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/answer.h"
+#include "server/endpoints/blob_answer.h"
 #include "server/endpoints/endpoints.h"
-#include "server/endpoints/helper_work.h"
 
 #include <stdio.h>
 
-struct weights_work {
-    struct srv_helper_work base;
-    struct efm_model *model;
-};
-
-static bool run(struct srv_helper_work *base, struct api_problem *problem)
+static bool find(struct srv_service *service, const char *name, struct api_reply *reply,
+                 char key[SRV_BLOB_KEY], struct api_problem *problem)
 {
-    struct weights_work *work = (struct weights_work *)base;
-    struct api_reply *reply = &base->reply;
-    struct efm_error error = {0};
-    api_reply_init(reply, SIZE_MAX / 2);
-    snprintf(reply->content_type, sizeof(reply->content_type), "application/octet-stream");
-    api_reply_header(reply, "ETag", "\"%s\"", efm_model_sha256(work->model));
-    api_reply_header(reply, "Content-Disposition", "attachment; filename=\"%s.safetensors\"",
-                     srv_exchange_name(base->exchange));
-    if (efm_model_save(work->model, &reply->body, &error) == EFM_OK)
-        return true;
-    return api_problem_from_error(problem, &error, API_P_INTERNAL, NULL);
+    struct srv_model_facts facts = {0};
+    char etag[SRV_ETAG_SIZE];
+    if (!srv_registry_model_facts(service->registry, name, &facts))
+        return api_problem_set(problem, API_P_UNKNOWN_MODEL, NULL, "there is no model named '%.64s'", name);
+    srv_model_etag(&facts, etag);
+    snprintf(key, SRV_BLOB_KEY, "%s", facts.blob);
+    srv_model_facts_release(&facts);
+    snprintf(reply->content_type, sizeof reply->content_type, "application/octet-stream");
+    api_reply_header(reply, "ETag", "%s", etag);
+    api_reply_header(reply, "Content-Disposition", "attachment; filename=\"%s.safetensors\"", name);
+    return true;
 }
-
-static void release(struct srv_helper_work *base)
-{
-    efm_model_unref(((struct weights_work *)base)->model);
-}
-
-static const struct srv_helper_class class = {"get_model_weights", run, release};
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    struct efm_model *model = srv_answer_model(service, exchange, NULL);
-    if (model == NULL)
+    struct srv_model_facts facts;
+    char etag[SRV_ETAG_SIZE];
+    if (!srv_answer_model_facts(service, exchange, &facts))
         return;
-    char etag[80];
-    snprintf(etag, sizeof(etag), "\"%s\"", efm_model_sha256(model));
-    if (srv_answer_not_modified(exchange, etag)) {
-        efm_model_unref(model);
-        return;
-    }
-    struct srv_helper_work *base =
-        srv_helper_work_create(service, exchange, sizeof(struct weights_work), &class);
-    if (base == NULL) {
-        efm_model_unref(model);
-        return;
-    }
-    ((struct weights_work *)base)->model = model;
-    srv_helper_work_submit(base, efm_model_bytes(model));
+    srv_model_etag(&facts, etag);
+    srv_model_facts_release(&facts);
+    if (!srv_answer_not_modified(exchange, etag))
+        srv_answer_blob(service, exchange, find);
 }
 
 const struct srv_endpoint srv_get_model_weights = {
@@ -60,6 +40,7 @@ const struct srv_endpoint srv_get_model_weights = {
     .takes = "",
     .gives = "application/octet-stream",
     .help = "The safetensors file of a model",
-    .detail = "The ETag is the SHA-256 of the file; If-None-Match gives 304. What is downloaded can be put "
+    .detail = "The ETag is the SHA-256 of the file; If-None-Match gives 304, Range a part of it. What is "
+              "downloaded can be put "
               "again, here or on another server.",
 };

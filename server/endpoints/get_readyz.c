@@ -2,6 +2,7 @@
 #include "server/config.h"
 #include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
+#include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
 
 /* Takes no lock of the engine: a full queue or a long step must not look like a broken server. */
@@ -12,9 +13,10 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     srv_answer_begin(&reply, draining ? 503 : 200);
     efm_buffer_format(&reply.body,
                       "{\"status\":\"%s\",\"checks\":{\"accepting\":%s,\"queue\":{\"requests\":%zu,"
-                      "\"capacity\":%llu}},\"version\":\"" EFMD_VERSION "\"}",
+                      "\"capacity\":%llu},\"models\":{\"loading\":%zu}},\"version\":\"" EFMD_VERSION "\"}",
                       draining ? "draining" : "ok", draining ? "false" : "true",
-                      srv_scheduler_load(service->scheduler), (unsigned long long)service->config->queue);
+                      srv_scheduler_load(service->scheduler), (unsigned long long)service->config->queue,
+                      srv_registry_loading(service->registry));
     api_reply_header(&reply, "Cache-Control", "no-store");
     srv_answer_end(exchange, &reply);
 }

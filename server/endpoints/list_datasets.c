@@ -8,11 +8,11 @@ struct listing {
     size_t count;
 };
 
-static void list_one(void *context, const char *name, const struct efm_dataset *dataset, int64_t created)
+static void list_one(void *context, const struct srv_dataset_facts *facts)
 {
     struct listing *listing = context;
     api_list_item(listing->out, listing->count++);
-    api_dataset_render(name, dataset, created, listing->out);
+    srv_answer_render_dataset(facts, listing->out);
 }
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)

@@ -10,11 +10,11 @@ struct listing {
     size_t count;
 };
 
-static void list_one(void *context, const char *name, const struct efm_model *model, int64_t created)
+static void list_one(void *context, const struct srv_model_facts *facts)
 {
     struct listing *listing = context;
     api_list_item(listing->out, listing->count++);
-    api_model_render(name, model, created, &listing->service->limits, listing->out);
+    srv_answer_render_model(facts, &listing->service->limits, listing->out);
 }
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)

@@ -3,15 +3,15 @@
 
 #include "core/base/memory.h"
 #include "server/config.h"
-#include "server/endpoints/answer.h"
 #include "server/endpoints/line_work.h"
+#include "server/endpoints/model_need.h"
 
 #include <stdio.h>
 
 struct srv_points_work *srv_points_work_create(struct srv_service *service, struct srv_exchange *exchange,
                                                size_t size, const struct srv_work_class *class)
 {
-    struct efm_model *model = srv_answer_model(service, exchange, NULL);
+    struct efm_model *model = srv_need_model(service, exchange, srv_exchange_name(exchange));
     if (model == NULL)
         return NULL;
     struct srv_points_work *work = efm_allocate_array(1, size);

@@ -21,7 +21,8 @@ struct srv_points_work {
     struct api_points request;
 };
 
-/* `size` zeroed bytes of the struct that embeds it, with the model of the path; NULL after a problem has been sent. */
+/* `size` zeroed bytes of the struct that embeds it, with the model of the path; NULL after a problem has been sent, or while the
+ * model is being loaded: the handler is then called again. */
 struct srv_points_work *srv_points_work_create(struct srv_service *service, struct srv_exchange *exchange,
                                                size_t size, const struct srv_work_class *class);
 

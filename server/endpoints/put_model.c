@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/resources.h"
+#include "server/config.h"
 #include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/helper_work.h"
-#include "server/engine/registry.h"
+
+#include <string.h>
 
 struct put_work {
     struct srv_helper_work base;
@@ -11,14 +12,14 @@ struct put_work {
     bool has_expected;
 };
 
-static bool find_dataset(struct srv_service *service, const char *name, const char *pointer,
-                         struct efm_dataset **dataset, struct api_problem *problem)
+static struct efm_dataset *read_dataset(struct srv_service *service, const char *name, const char *pointer,
+                                        struct api_problem *problem)
 {
-    *dataset = srv_registry_dataset(service->registry, name, NULL);
-    if (*dataset != NULL)
-        return true;
-    return api_problem_set(problem, API_P_UNKNOWN_DATASET, pointer, "there is no dataset named '%.64s'",
-                           name);
+    struct api_problem trouble = {0};
+    struct efm_dataset *dataset = srv_registry_read_dataset(service->registry, name, NULL, &trouble);
+    if (dataset == NULL)
+        api_problem_set(problem, trouble.code, pointer, "%s", trouble.detail);
+    return dataset;
 }
 
 static size_t smaller(size_t a, size_t b)
@@ -35,66 +36,81 @@ static bool has_room(struct srv_service *service, const struct efm_exact_spec *s
     size_t bytes =
         efm_exact_field_bytes(smaller(efm_dataset_count(source), most),
                               smaller(efm_dataset_count(target), most), efm_dataset_shape(source)->dimension);
-    size_t room = srv_registry_room(service->registry);
-    if (bytes <= room)
+    if (bytes <= service->config->memory_budget)
         return true;
-    return api_problem_set(problem, API_P_NO_MEMORY, NULL,
-                           "the model needs %zu bytes, and %zu are left for models and datasets", bytes,
-                           room);
+    return api_problem_set(problem, API_P_MODEL_TOO_LARGE, NULL,
+                           "the model takes %zu bytes of memory, and all models together have %llu", bytes,
+                           (unsigned long long)service->config->memory_budget);
 }
 
+/* The file of the exact model that the request describes. */
 static bool build(struct srv_service *service, const struct api_exact_request *request,
-                  struct efm_model **model, struct api_problem *problem)
+                  struct efm_buffer *file, struct api_problem *problem)
 {
     struct efm_exact_spec spec;
     struct efm_dataset *source = NULL, *target = NULL;
+    struct efm_model *model = NULL;
     struct efm_error error = {0};
-    bool good = api_exact_spec(request, &spec, problem) &&
-                find_dataset(service, request->source, "/source", &source, problem) &&
-                find_dataset(service, request->target, "/target", &target, problem) &&
-                has_room(service, &spec, source, target, problem);
-    if (good && efm_model_create_exact(model, &spec, source, request->source, target, request->target,
-                                       &error) != EFM_OK)
+    if (!api_exact_spec(request, &spec, problem))
+        return false;
+    source = read_dataset(service, request->source, "/source", problem);
+    if (source != NULL && strcmp(request->source, request->target) == 0)
+        target = efm_dataset_ref(source);
+    else if (source != NULL)
+        target = read_dataset(service, request->target, "/target", problem);
+    bool good = target != NULL && has_room(service, &spec, source, target, problem);
+    if (good && (efm_model_create_exact(&model, &spec, source, request->source, target, request->target,
+                                        &error) != EFM_OK ||
+                 efm_model_save(model, file, &error) != EFM_OK))
         good = api_problem_from_error(problem, &error, API_P_INVALID_PARAMETER, NULL);
+    efm_model_unref(model);
     efm_dataset_unref(source);
     efm_dataset_unref(target);
     return good;
 }
 
-static bool make_model(struct srv_helper_work *work, struct efm_model **model, struct api_problem *problem)
+static bool put_bytes(const struct put_work *work, const uint8_t *bytes, size_t size, struct srv_put *outcome,
+                      struct api_problem *problem)
 {
-    const struct api_message *message = srv_exchange_message(work->exchange);
+    return srv_registry_put_model(work->base.service->registry, srv_exchange_name(work->base.exchange), bytes,
+                                  size, outcome, NULL, problem);
+}
+
+static bool put_model(const struct put_work *work, struct srv_put *outcome, struct api_problem *problem)
+{
+    const struct api_message *message = srv_exchange_message(work->base.exchange);
     struct api_exact_request request = {0};
-    struct efm_error error = {0};
+    struct efm_buffer file = efm_buffer_limited(SIZE_MAX / 2);
     bool is_weights = false;
     if (!api_model_parse(&request, message, &is_weights, problem))
         return false;
-    if (!is_weights)
-        return build(work->service, &request, model, problem);
-    if (srv_registry_read_model(work->service->registry, model, message->body, message->body_size, &error) ==
-        EFM_OK)
-        return true;
-    return api_problem_from_error(problem, &error, API_P_INVALID_MODEL, NULL);
+    if (is_weights)
+        return put_bytes(work, message->body, message->body_size, outcome, problem);
+    bool good = build(work->base.service, &request, &file, problem) &&
+                put_bytes(work, file.data, file.size, outcome, problem);
+    efm_buffer_release(&file);
+    return good;
 }
 
 static bool run(struct srv_helper_work *base, struct api_problem *problem)
 {
-    struct put_work *work = (struct put_work *)base;
+    const struct put_work *work = (struct put_work *)base;
     struct srv_service *service = base->service;
     const char *name = srv_exchange_name(base->exchange);
-    struct srv_put put = {.expected = work->has_expected ? work->expected : NULL};
-    struct efm_model *model = NULL;
-    if (!make_model(base, &model, problem))
+    struct srv_put outcome = {.expected = work->has_expected ? work->expected : NULL};
+    struct srv_model_facts facts = {0};
+    char etag[SRV_ETAG_SIZE];
+    if (!put_model(work, &outcome, problem))
         return false;
-    bool good = srv_registry_put_model(service->registry, name, model, &put, problem);
-    if (good) {
-        srv_answer_begin(&base->reply, put.replaced ? 200 : 201);
-        api_reply_header(&base->reply, "Location", "/v1/models/%s", name);
-        api_reply_header(&base->reply, "ETag", "\"%s\"", efm_model_sha256(model));
-        api_model_render(name, model, put.created, &service->limits, &base->reply.body);
-    }
-    efm_model_unref(model);
-    return good;
+    if (!srv_registry_model_facts(service->registry, name, &facts))
+        return api_problem_set(problem, API_P_CONFLICT, NULL, "the model was put, and deleted at once");
+    srv_model_etag(&facts, etag);
+    srv_answer_begin(&base->reply, outcome.replaced ? 200 : 201);
+    api_reply_header(&base->reply, "Location", "/v1/models/%s", name);
+    api_reply_header(&base->reply, "ETag", "%s", etag);
+    srv_answer_render_model(&facts, &service->limits, &base->reply.body);
+    srv_model_facts_release(&facts);
+    return true;
 }
 
 static const struct srv_helper_class class = {"put_model", run, NULL};
@@ -112,13 +128,16 @@ static bool check(struct put_work *work, struct api_problem *problem)
     if (srv_exchange_message(exchange)->body_size == 0)
         return api_problem_set(problem, API_P_EMPTY_BODY, NULL,
                                "a model is put as JSON that names two datasets, or as a safetensors file");
-    struct efm_model *present = srv_registry_model(work->base.service->registry, name, NULL);
-    const char *sha256 = present == NULL ? NULL : efm_model_sha256(present);
-    work->has_expected = srv_answer_expected(exchange, sha256, work->expected);
-    bool refused = false;
+    struct srv_model_facts facts = {0};
+    char etag[SRV_ETAG_SIZE];
+    bool present = srv_registry_model_facts(work->base.service->registry, name, &facts), refused = false;
+    if (present)
+        srv_model_etag(&facts, etag);
+    work->has_expected =
+        srv_answer_expected(exchange, present ? etag : NULL, present ? facts.sha256 : NULL, work->expected);
+    srv_model_facts_release(&facts);
     if (work->has_expected)
-        refused = work->expected[0] == '\0' ? present != NULL : work->expected[0] == '-';
-    efm_model_unref(present);
+        refused = work->expected[0] == '\0' ? present : work->expected[0] == '-';
     if (refused)
         return api_problem_set(problem, API_P_PRECONDITION_FAILED, NULL,
                                "the model named %s is not as the request expects it", name);

@@ -5,6 +5,7 @@
 #include "core/base/memory.h"
 #include "server/config.h"
 #include "server/endpoints/line_work.h"
+#include "server/endpoints/model_need.h"
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
 #include "server/metrics.h"
@@ -20,6 +21,7 @@ struct transfer_work {
     enum api_operation operation;
     struct api_transfer request; /* borrows the body from the exchange */
     struct api_plan plan;
+    bool unloaded; /* the model has to be loaded first */
 };
 
 static const char *operation_name(enum api_operation operation)
@@ -34,13 +36,11 @@ struct name_list {
     size_t used;
 };
 
-static void list_name(void *context, const char *name, const struct efm_model *model, int64_t created)
+static void list_name(void *context, const struct srv_model_facts *facts)
 {
     struct name_list *list = context;
-    (void)model;
-    (void)created;
     int length = snprintf(list->text + list->used, sizeof(list->text) - list->used, "%s%s",
-                          list->used > 0 ? ", " : "", name);
+                          list->used > 0 ? ", " : "", facts->name);
     if (length > 0 && (size_t)length < sizeof(list->text) - list->used)
         list->used += (size_t)length;
     else
@@ -64,21 +64,25 @@ static void refuse_model(struct srv_service *service, const char *name, struct a
                         "there is no model named '%.64s', only %.120s", name, names.text);
 }
 
-/* The model that the request names; when it names none, the only one, whose name is then set. */
-static struct efm_model *choose_model(struct srv_service *service, struct api_transfer *request,
-                                      struct api_problem *problem)
+/* The model that the request names; when it names none, the only one, whose name is then set. True also when it is not in
+ * memory. */
+static bool choose_model(struct transfer_work *work, struct api_problem *problem)
 {
-    struct efm_model *model;
-    if (api_parameter_given(&api_transfer_table, &request->seen, "model")) {
-        model = srv_registry_model(service->registry, request->model, NULL);
-        if (model == NULL)
-            refuse_model(service, request->model, problem);
-        return model;
+    struct srv_registry *registry = work->service->registry;
+    struct api_transfer *request = &work->request;
+    enum srv_model_state state;
+    const bool named = api_parameter_given(&api_transfer_table, &request->seen, "model");
+    if (!named && !srv_registry_single_model(registry, request->model)) {
+        refuse_model(work->service, NULL, problem);
+        return false;
     }
-    model = srv_registry_single_model(service->registry, request->model);
-    if (model == NULL)
-        refuse_model(service, NULL, problem);
-    return model;
+    work->work.model = srv_registry_model(registry, request->model, &state);
+    if (state == SRV_MODEL_UNKNOWN) {
+        refuse_model(work->service, request->model, problem);
+        return false;
+    }
+    work->unloaded = work->work.model == NULL;
+    return true;
 }
 
 /* ---- admission ---- */
@@ -162,18 +166,20 @@ static const struct srv_work_class classes[] = {
     [API_OP_GENERATE] = {"generate", prepare, NULL, complete},
 };
 
-/* Reads the request and decides all that admission asks for. On failure the caller releases the work. */
+/* Decides all that admission asks for, once the model is there. */
 static bool plan(struct transfer_work *work, struct api_problem *problem)
 {
-    struct srv_service *service = work->service;
-    const struct api_message *message = srv_exchange_message(work->exchange);
     uint64_t seed = 0;
-    if (!api_transfer_parse(&work->request, message, work->operation, &service->limits, problem))
-        return false;
-    struct efm_model *model = choose_model(service, &work->request, problem);
-    work->work.model = model;
-    return model != NULL && fresh_seed(&seed, problem) &&
-           api_transfer_plan(&work->request, model, seed, &work->plan, problem);
+    return fresh_seed(&seed, problem) &&
+           api_transfer_plan(&work->request, work->work.model, seed, &work->plan, problem);
+}
+
+/* Reads the request and plans it, unless its model has to be loaded first. On failure the caller releases the work. */
+static bool read_request(struct transfer_work *work, struct api_problem *problem)
+{
+    const struct api_message *message = srv_exchange_message(work->exchange);
+    return api_transfer_parse(&work->request, message, work->operation, &work->service->limits, problem) &&
+           choose_model(work, problem) && (work->unloaded || plan(work, problem));
 }
 
 /* What the scheduler is told of the lines. */
@@ -218,24 +224,40 @@ static bool has_long_json(const struct api_message *message)
 static bool read_long(struct srv_work *base, struct api_problem *problem)
 {
     base->line_count = 0; /* none yet */
-    return plan((struct transfer_work *)base, problem);
+    return read_request((struct transfer_work *)base, problem);
 }
+
+/* What was read need not be read again after the model was loaded: that is one more work before the one of the lines, among the
+ * long ones. */
+static bool load(struct srv_work *base, struct api_problem *problem)
+{
+    struct transfer_work *work = (struct transfer_work *)base;
+    work->unloaded = false;
+    base->model = srv_registry_load(work->service->registry, work->request.model, problem);
+    return base->model != NULL && plan(work, problem);
+}
+
+static void complete_long(struct srv_work *base, const struct api_problem *end);
+
+static const struct srv_work_class long_class = {"read", read_long, NULL, complete_long};
+static const struct srv_work_class load_class = {"load", load, NULL, complete_long};
 
 static void complete_long(struct srv_work *base, const struct api_problem *end)
 {
     struct transfer_work *work = (struct transfer_work *)base;
     struct srv_exchange *exchange = work->exchange;
     struct api_problem problem = *end;
-    if (problem.code == API_P_NONE) {
-        describe_lines(work);
-        submit(work);
+    if (problem.code != API_P_NONE) {
+        release(work);
+        srv_exchange_problem(exchange, &problem);
         return;
     }
-    release(work);
-    srv_exchange_problem(exchange, &problem);
+    if (work->unloaded)
+        work->work.class = &load_class;
+    else
+        describe_lines(work);
+    submit(work);
 }
-
-static const struct srv_work_class long_class = {"read", read_long, NULL, complete_long};
 
 /* The most that reading takes: one long string three times over, or as many numbers as there can be. */
 static size_t estimate_reading(const struct api_message *message)
@@ -276,7 +298,12 @@ void srv_transfer_start(struct srv_service *service, struct srv_exchange *exchan
     const struct api_message *message = srv_exchange_message(exchange);
     if (has_long_json(message)) {
         submit_long(work, message);
-    } else if (plan(work, &problem)) {
+    } else if (read_request(work, &problem) && work->unloaded) {
+        char name[API_NAME_SIZE];
+        memcpy(name, work->request.model, sizeof name);
+        release(work);
+        srv_load_for_exchange(service, exchange, name); /* and then all of this again */
+    } else if (problem.code == API_P_NONE) {
         describe_lines(work);
         srv_exchange_defer(exchange);
         submit(work);

@@ -167,6 +167,7 @@ static void fill_model_facts(const struct srv_item *item, struct srv_model_facts
         .state = item->state, .bytes = item->bytes, .memory = item->memory, .created = item->created};
     memcpy(facts->name, item->name, sizeof facts->name);
     memcpy(facts->sha256, item->sha256, sizeof facts->sha256);
+    memcpy(facts->blob, item->blob, sizeof facts->blob);
     memcpy(facts->trained_by, item->trained_by, sizeof facts->trained_by);
     if (item->state == SRV_MODEL_FAILED)
         memcpy(facts->reason, item->reason, sizeof facts->reason);

@@ -87,7 +87,8 @@ struct srv_model_facts {
     char name[API_NAME_SIZE];
     char sha256[65];
     char trained_by[64]; /* id of a job; "" for none */
-    char reason[200];    /* of FAILED */
+    char blob[SRV_BLOB_KEY];
+    char reason[200]; /* of FAILED */
     enum srv_model_state state;
     uint64_t bytes; /* of the file */
     size_t memory;  /* 0 unless READY */

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/endpoints/answer.h"
+#include "server/endpoints/endpoints.h"
+#include "server/endpoints/helper_work.h"
+
+static bool run(struct srv_helper_work *work, struct api_problem *problem)
+{
+    struct srv_service *service = work->service;
+    const char *name = srv_exchange_name(work->exchange);
+    struct srv_model_facts facts = {0};
+    if (!srv_registry_unload(service->registry, name, problem))
+        return false;
+    if (!srv_registry_model_facts(service->registry, name, &facts))
+        return api_problem_set(problem, API_P_UNKNOWN_MODEL, NULL, "there is no model named '%.64s'", name);
+    srv_answer_begin(&work->reply, 200);
+    srv_answer_render_model(&facts, &service->limits, &work->reply.body);
+    srv_model_facts_release(&facts);
+    return true;
+}
+
+static const struct srv_helper_class class = {"unload_model", run, NULL};
+
+static void handle(struct srv_service *service, struct srv_exchange *exchange)
+{
+    struct srv_helper_work *work = srv_helper_work_create(service, exchange, sizeof *work, &class);
+    if (work != NULL)
+        srv_helper_work_submit(work, 0);
+}
+
+const struct srv_endpoint srv_post_model_unload = {
+    .methods = "POST",
+    .paths = {"/v1/models/{name}/unload"},
+    .handle = handle,
+    .takes = "",
+    .gives = "application/json",
+    .help = "Take a model out of memory; it comes back when it is asked for",
+    .detail = "Requests under way keep it until they are done.",
+};
