@@ -295,10 +295,18 @@ static bool claim_into(struct place *place)
     api_reply_init(&place->reply, 0);
     pthread_mutex_lock(&runner->mutex);
     place->noticed = false;
-    place->state = PLACE_RUNS; // before the answer may come
+    const bool stopping = runner->stopping;
+    if (!stopping)
+        place->state = PLACE_RUNS; // before the answer may come
     pthread_mutex_unlock(&runner->mutex);
-    begin(place);
-    return true;
+    if (!stopping) {
+        begin(place);
+    } else { // while the claim was made
+        if (srv_jobs_give_back(runner->service->jobs, &place->job, &error) != EFM_OK)
+            complain(place, "job_not_given_back", &error);
+        set_free(place);
+    }
+    return !stopping;
 }
 
 /* ---- meanwhile ---- */
