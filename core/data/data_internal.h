@@ -187,6 +187,20 @@ const char *efm_archive_plain_name(const char *name);
 /* Hidden files, and the "._" companions that one desktop writes, are no samples. */
 bool efm_archive_name_is_hidden(const char *name);
 
+static inline uint64_t efm_little_endian(const uint8_t *bytes, size_t size)
+{
+    uint64_t value = 0;
+    for (size_t i = size; i-- > 0;)
+        value = value << 8 | bytes[i];
+    return value;
+}
+
+/* EFM_E_FORMAT, EFM_E_LIMIT, EFM_E_MEMORY when the directory of a zip archive would cost libzip more memory or time than
+ * the number of its members explains. */
+EFM_MUST_CHECK enum efm_status efm_zip_check_directory(const uint8_t *bytes, size_t size,
+                                                       const struct efm_dataset_options *options,
+                                                       struct efm_error *error);
+
 /* How many bytes of a zip efm_zip_check_start wants, as far as `size` bytes tell: its first local header and the name. */
 size_t efm_zip_start_size(const uint8_t *bytes, size_t size);
 /* EFM_E_FORMAT, EFM_E_UNSUPPORTED, EFM_E_LIMIT when the first member cannot be read. */

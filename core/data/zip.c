@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* zip, by libzip. What libzip would believe before we are asked (how many members there are, in how many directories it
- * looks) is read here first. */
+/* zip, by libzip, once zip_directory.c has looked at what libzip would believe before anybody is asked. */
 #include "core/data/data_internal.h"
 
 #include "core/base/memory.h"
@@ -15,14 +14,8 @@ enum {
     LOCAL_FLAGS = 6,
     LOCAL_METHOD = 8,
     LOCAL_NAME_LENGTH = 26,
-    END_HEADER = 22,
-    END64_LOCATOR = 20,
-    END64_HEADER = 56,
-    DIRECTORY_ENTRY = 46,   /* the least that a member takes in the directory */
-    MAX_ENDS = 8,           /* by chance there is one, and in a zip that was made to be slow are thousands */
     MAX_NAME = 4096,        /* as in a tar */
     MAX_MEMBER = 256 << 20, /* no picture within the limits of image.h is larger */
-    MAX_SKIPPED = 65536,    /* members that are no samples */
     MAX_RATIO = 1040,       /* deflate makes at most 1032 bytes of one */
     FLAG_ENCRYPTED = 1,
 };
@@ -43,14 +36,6 @@ struct archive {
     uint8_t *bytes;                  /* owned: the member lent last */
     size_t room;
 };
-
-static uint64_t read_little_endian(const uint8_t *bytes, size_t size)
-{
-    uint64_t value = 0;
-    for (size_t i = size; i-- > 0;)
-        value = value << 8 | bytes[i];
-    return value;
-}
 
 static bool probe(const uint8_t *bytes, size_t size)
 {
@@ -76,7 +61,7 @@ size_t efm_zip_start_size(const uint8_t *bytes, size_t size)
         return 4; /* an empty one */
     if (size < LOCAL_HEADER)
         return LOCAL_HEADER;
-    return LOCAL_HEADER + (size_t)read_little_endian(bytes + LOCAL_NAME_LENGTH, 2);
+    return LOCAL_HEADER + (size_t)efm_little_endian(bytes + LOCAL_NAME_LENGTH, 2);
 }
 
 enum efm_status efm_zip_check_start(const uint8_t *bytes, size_t size, struct efm_error *error)
@@ -85,12 +70,12 @@ enum efm_status efm_zip_check_start(const uint8_t *bytes, size_t size, struct ef
         return efm_error_set(error, EFM_E_FORMAT, "the zip archive is empty: there are no images in it");
     if (size < LOCAL_HEADER || size < efm_zip_start_size(bytes, size))
         return efm_error_set(error, EFM_E_FORMAT, "the zip archive is truncated");
-    size_t length = (size_t)read_little_endian(bytes + LOCAL_NAME_LENGTH, 2);
+    size_t length = (size_t)efm_little_endian(bytes + LOCAL_NAME_LENGTH, 2);
     const char *name = (const char *)bytes + LOCAL_HEADER;
-    unsigned method = (unsigned)read_little_endian(bytes + LOCAL_METHOD, 2);
+    unsigned method = (unsigned)efm_little_endian(bytes + LOCAL_METHOD, 2);
     if (length > MAX_NAME)
         return efm_error_set(error, EFM_E_LIMIT, "a name in the zip is longer than %d bytes", MAX_NAME);
-    if (read_little_endian(bytes + LOCAL_FLAGS, 2) & FLAG_ENCRYPTED)
+    if (efm_little_endian(bytes + LOCAL_FLAGS, 2) & FLAG_ENCRYPTED)
         return efm_error_set(error, EFM_E_UNSUPPORTED, "the zip member %s is encrypted",
                              efm_show_name(name, length).text);
     if (method != ZIP_CM_STORE && method != ZIP_CM_DEFLATE)
@@ -99,55 +84,6 @@ enum efm_status efm_zip_check_start(const uint8_t *bytes, size_t size, struct ef
             "the zip member %s is compressed by method %u; only stored and deflated ones are read",
             efm_show_name(name, length).text, method);
     return efm_archive_check_name("zip", name, length, error);
-}
-
-/* The number of members that the directory of the end at `at` speaks of. */
-static uint64_t promised_members(const uint8_t *bytes, size_t at)
-{
-    uint64_t short_count = read_little_endian(bytes + at + 10, 2);
-    if (at < END64_LOCATOR || memcmp(bytes + at - END64_LOCATOR, "PK\6\7", 4) != 0)
-        return short_count;
-    const uint8_t *locator = bytes + at - END64_LOCATOR;
-    uint64_t place = read_little_endian(locator + 8, 8);
-    if (at < END64_HEADER || place > at - END64_HEADER || memcmp(bytes + place, "PK\6\6", 4) != 0)
-        return short_count; /* libzip refuses it */
-    uint64_t count = read_little_endian(bytes + place + 32, 8);
-    uint64_t here = read_little_endian(bytes + place + 24, 8);
-    return count > here ? count : here;
-}
-
-/* libzip takes memory for as many members as an archive speaks of, and tries every end of a directory near the end of
- * the file. */
-static enum efm_status check_ends(const uint8_t *bytes, size_t size,
-                                  const struct efm_dataset_options *options, struct efm_error *error)
-{
-    const size_t reach = END_HEADER + 65535 + END64_LOCATOR;
-    size_t ends = 0, limit;
-    if (size < END_HEADER)
-        return efm_error_set(error, EFM_E_FORMAT, "the zip archive is truncated");
-    if (!efm_size_add(options->max_count, MAX_SKIPPED, &limit))
-        limit = SIZE_MAX;
-    for (size_t at = size > reach ? size - reach : 0; at <= size - END_HEADER; at++) {
-        const uint8_t *next = memchr(bytes + at, 'P', size - END_HEADER - at + 1);
-        if (next == NULL)
-            break;
-        at = (size_t)(next - bytes);
-        if (memcmp(next, "PK\5\6", 4) != 0)
-            continue;
-        uint64_t count = promised_members(bytes, at);
-        if (count > size / DIRECTORY_ENTRY)
-            return efm_error_set(error, EFM_E_FORMAT,
-                                 "the zip archive promises %llu members and is too small for them",
-                                 (unsigned long long)count);
-        if (count > limit)
-            return efm_error_set(error, EFM_E_LIMIT, "the zip archive holds %llu members, more than %zu",
-                                 (unsigned long long)count, limit);
-        if (++ends > MAX_ENDS)
-            return efm_error_set(error, EFM_E_FORMAT, "the zip archive ends more than once");
-    }
-    if (ends == 0)
-        return efm_error_set(error, EFM_E_FORMAT, "the zip archive is truncated: its directory is missing");
-    return EFM_OK;
 }
 
 static enum efm_status open_archive(struct archive *archive, const uint8_t *bytes, size_t size,
@@ -350,7 +286,7 @@ static enum efm_status read_samples(struct efm_dataset **dataset, const uint8_t 
     archive.max_unpacked = size > options->max_decoded_bytes ? size : options->max_decoded_bytes;
     enum efm_status status = efm_zip_check_start(bytes, size, error);
     if (status == EFM_OK)
-        status = check_ends(bytes, size, options, error);
+        status = efm_zip_check_directory(bytes, size, options, error);
     if (status == EFM_OK)
         status = open_archive(&archive, bytes, size, error);
     if (status == EFM_OK)

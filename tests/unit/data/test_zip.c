@@ -275,7 +275,8 @@ static void refuses_false_directories(void **state)
     append_number(&large, UINT64_MAX, 4);
     append_number(&large, 0, 2);
     assert_refused(large.data, large.size, &options, EFM_E_LIMIT, "holds 65538 members, more than 65537");
-    assert_refused(large.data, large.size, NULL, EFM_E_FORMAT, "two files of the name a.png");
+    assert_refused(large.data, large.size, NULL, EFM_E_FORMAT,
+                   "made to be slow"); /* one name again and again */
     memset(large.data + place + 32, 0xff, 7);
     assert_refused(large.data, large.size, NULL, EFM_E_FORMAT, "is too small for them");
 
@@ -286,6 +287,41 @@ static void refuses_false_directories(void **state)
     assert_refused(zip.data, zip.size, NULL, EFM_E_FORMAT, "ends more than once");
     efm_buffer_release(&directory);
     efm_buffer_release(&large);
+    efm_buffer_release(&zip);
+}
+
+/* Names that all fall into one place of the table in which libzip keeps them: half a minute for 160,000 of them. */
+static void refuses_names_made_to_be_slow(void **state)
+{
+    (void)state;
+    enum { NAMES = 2000, PAIRS = 11 };
+    struct efm_buffer zip = new_buffer(), directory = new_buffer();
+    struct zip_member member = picture("a.png", 0);
+    append_zip(&zip, &member, 1);
+    zip.size -= 22 + 46 + 5;
+    for (int turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < NAMES; i++) {
+            char name[2 * PAIRS + 1] = {0};
+            for (size_t j = 0; j < PAIRS; j++) /* 33 'E' + 'z' is 33 'F' + 'Y', and not 33 'F' + 'Z' */
+                memcpy(name + 2 * j, i >> j & 1 ? "Ez" : turn == 0 ? "FY" : "FZ", 2);
+            member.name = name;
+            append_zip_entry(&directory, &member, member.size, 0);
+        }
+        const size_t before = zip.size;
+        append_zip_end(&zip, &directory, NAMES);
+        if (turn == 0) {
+            assert_refused(zip.data, zip.size, NULL, EFM_E_FORMAT, "made to be slow");
+        } else {
+            struct efm_error error = {0};
+            struct efm_dataset *dataset;
+            assert_int_equal(read_bytes(&dataset, zip.data, zip.size, NULL, &error), EFM_OK);
+            assert_int_equal(efm_dataset_count(dataset), NAMES);
+            efm_dataset_unref(dataset);
+        }
+        zip.size = before;
+        directory.size = 0;
+    }
+    efm_buffer_release(&directory);
     efm_buffer_release(&zip);
 }
 
@@ -329,6 +365,7 @@ int main(void)
         cmocka_unit_test(holds_limits),
         cmocka_unit_test(stops_bombs),
         cmocka_unit_test(refuses_false_directories),
+        cmocka_unit_test(refuses_names_made_to_be_slow),
         cmocka_unit_test(survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, make_pictures, drop_pictures);
