@@ -48,6 +48,8 @@ static bool prepare(struct srv_work *base, struct api_problem *problem)
         api_reply_init(&work->reply, SIZE_MAX / 2);
         if (!work->find(work->service, srv_exchange_name(work->exchange), &work->reply, key, problem))
             return false;
+        if (key[0] == '\0')
+            return true; /* the reply is whole */
         status = open_blob(work, key, &error);
     }
     return status == EFM_OK || api_problem_from_error(problem, &error, API_P_STORAGE, NULL);

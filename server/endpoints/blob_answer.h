@@ -9,7 +9,7 @@
 #include "server/http/http.h"
 #include "server/store/blobs.h"
 
-/* Says which blob it is and fills the type and the headers of `reply`, an empty 200. False with a problem. On a helper; called
+/* Says which blob it is, or none in an empty key, and fills the type and the headers of `reply`, an empty 200. False with a problem. On a helper; called
  * again when the blob was replaced before it could be opened. `name` is what the path names. */
 typedef bool srv_blob_finder(struct srv_service *service, const char *name, struct api_reply *reply,
                              char key[SRV_BLOB_KEY], struct api_problem *problem);
