@@ -13,6 +13,7 @@
  *     srv_blob_close(blob);
  *
  * Keys: parts of a-z A-Z 0-9 . _ - that do not begin with '.', joined by '/', at most SRV_BLOB_KEY - 1 bytes.
+ * No key is the folder of another one: a store may refuse that with EFM_E_ARGUMENT.
  * Threads: any; a writer or an open blob belongs to one thread at a time. Calls may block for a disk; append does so
  * only as a write into the cache of the system does. */
 #ifndef SRV_STORE_BLOBS_H
@@ -30,7 +31,8 @@ struct srv_blobs;
 struct srv_blob_writer;
 struct srv_blob;
 
-/* Files under `folder`, made when it is not there: temporary file, fsync, rename, fsync of the folders. */
+/* Files under `folder`, made when it is not there, all of it on one file system: temporary file, fsync, rename, fsync of
+ * the folders. What a crash left unfinished is cleared away here; what a living process is writing is not. */
 EFM_MUST_CHECK enum efm_status srv_blobs_open_files(struct srv_blobs **blobs, const char *folder,
                                                     struct efm_error *error);
 /* In memory: memfd. */
@@ -74,7 +76,8 @@ EFM_MUST_CHECK enum efm_status srv_blobs_remove(struct srv_blobs *blobs, const c
 struct srv_blob_facts {
     char key[SRV_BLOB_KEY];
     uint64_t size;
-    double modified; /* Unix seconds */
+    double
+        modified; /* Unix seconds: when it came under this key, or later; a copy may make the original look newer */
 };
 
 /* Every blob whose key begins with `prefix` (of whole parts: "jobs/", "datasets/cats/"; "" all), sorted by key;
@@ -118,6 +121,7 @@ struct srv_blobs {
 struct srv_blob_writer {
     struct srv_blobs *blobs;
     uint64_t written;
+    bool failed; /* an append: there is nothing to commit */
 };
 struct srv_blob {
     struct srv_blobs *blobs;

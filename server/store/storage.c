@@ -23,6 +23,22 @@ static bool ends_in(const char *name, const char *suffix)
     return length > wanted && strcmp(name + length - wanted, suffix) == 0;
 }
 
+/* The name of a folder that was just made. */
+static bool sync_parent(const char *path)
+{
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    memcpy(parent, path, length);
+    snprintf(parent + length, sizeof(parent) - length, ".");
+    int folder = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return errno == EACCES; /* one that may be passed but not read */
+    bool synced = fsync(folder) == 0;
+    close(folder);
+    return synced;
+}
+
 enum efm_status srv_storage_folder(const char *path, int *folder, struct efm_error *error)
 {
     char part[PATH_MAX];
@@ -34,8 +50,13 @@ enum efm_status srv_storage_folder(const char *path, int *folder, struct efm_err
             continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, 0750) != 0 && errno != EEXIST)
-            return efm_error_set(error, EFM_E_IO, "the folder %.120s cannot be made: %m", part);
+        bool made = mkdir(part, 0750) == 0;
+        if (made ? !sync_parent(part) : errno != EEXIST) {
+            efm_error_set(error, EFM_E_IO, "the folder %.120s cannot be made: %m", part);
+            if (made)
+                rmdir(part);
+            return EFM_E_IO;
+        }
     }
     *folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*folder < 0)
