@@ -23,7 +23,7 @@
 struct efm_stream_limits {
     size_t max_count;     /* samples */
     uint64_t max_bytes;   /* of the file as it arrives */
-    uint64_t max_decoded; /* of what it unpacks to */
+    uint64_t max_decoded; /* of what a gzip file unpacks to */
 };
 
 struct efm_stream_check;
@@ -33,7 +33,9 @@ EFM_MUST_CHECK enum efm_status efm_stream_check_create(struct efm_stream_check *
                                                        struct efm_error *error);
 void efm_stream_check_destroy(struct efm_stream_check *check); /* NULL is fine */
 
-/* After a failure every further call gives the same one. The message says at which byte. */
+/* After a failure every further call gives the same one. The message says at which byte, of the file or of what it unpacks
+ * to. Whatever efm_dataset_read takes under the same limits passes, however it is cut. EFM_E_FORMAT, EFM_E_UNSUPPORTED,
+ * EFM_E_LIMIT, EFM_E_MEMORY. */
 EFM_MUST_CHECK enum efm_status efm_stream_check_feed(struct efm_stream_check *check, const uint8_t *bytes,
                                                      size_t size, struct efm_error *error);
 EFM_MUST_CHECK enum efm_status efm_stream_check_finish(struct efm_stream_check *check,

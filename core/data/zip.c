@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <zip.h>
+#include <zlib.h>
 
 enum {
     LOCAL_HEADER = 30,
@@ -44,13 +45,17 @@ static bool probe(const uint8_t *bytes, size_t size)
 
 static enum efm_status fail_libzip(const char *name, zip_error_t *reason, struct efm_error *error)
 {
-    bool is_memory = zip_error_code_zip(reason) == ZIP_ER_MEMORY;
-    const char *text = is_memory ? "no memory to read it" : zip_error_strerror(reason);
-    enum efm_status status = is_memory ? EFM_E_MEMORY : EFM_E_FORMAT;
+    const int code = zip_error_code_zip(reason);
+    /* libzip passes on what zlib says, and says nothing at all where it lacks memory in some places */
+    bool is_memory = code == ZIP_ER_MEMORY || code == ZIP_ER_OK ||
+                     (code == ZIP_ER_ZLIB && zip_error_code_system(reason) == Z_MEM_ERROR);
+    if (is_memory)
+        return efm_error_set(error, EFM_E_MEMORY, "no memory to read a zip archive");
     if (name == NULL)
-        return efm_error_set(error, status, "the zip archive is damaged or truncated: %s", text);
-    return efm_error_set(error, status, "%s: the zip member is damaged: %s",
-                         efm_show_name(name, strlen(name)).text, text);
+        return efm_error_set(error, EFM_E_FORMAT, "the zip archive is damaged or truncated: %s",
+                             zip_error_strerror(reason));
+    return efm_error_set(error, EFM_E_FORMAT, "%s: the zip member is damaged: %s",
+                         efm_show_name(name, strlen(name)).text, zip_error_strerror(reason));
 }
 
 /* ---- before libzip ---- */

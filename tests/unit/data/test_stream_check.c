@@ -129,9 +129,6 @@ static void passes_npy(void **state)
     assert_int_equal(efm_npy_write_floats(&npy, values, (const size_t[]){1, 2, 2, 3}, 4), EFM_OK);
     assert_good(&npy, "npy");
     npy.size = 0;
-    append_npy(&npy, "{'descr':'|u1','fortran_order':False,'shape':(2,3,1)}", "abcdef", 6);
-    assert_good(&npy, "npy");
-    npy.size = 0;
     append_npy(&npy, "{'descr':'<f8','fortran_order':False,'shape':(1,2)}", doubles, sizeof doubles);
     assert_good(&npy, "npy");
     efm_buffer_release(&npy);
