@@ -45,7 +45,8 @@ static bool run(struct srv_job_work *base, struct api_problem *problem)
 
 enum wish { WISH_STREAM, WISH_LIST, WISH_NEITHER };
 
-/* A stream unless JSON is asked for by name: curl sends Accept: *, and with -N it wants to follow. Of the two the first one counts. */
+/* A stream unless JSON is asked for by name: curl sends Accept: *, and with -N it wants to follow. Of the
+ * two the first one counts. */
 static enum wish wish_of(const char *accept)
 {
     const char *json = strstr(accept, "application/json"), *stream = strstr(accept, "text/event-stream");

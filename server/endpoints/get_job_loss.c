@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* As many points as a picture can show with some to spare; a longer history is thinned, every second one at a time. */
+/* As many points as a picture can show with some to spare; a longer history is thinned, every second one
+ * at a time. */
 enum { POINTS = 4096, PAGE = 1000, PAGES = 2000, PICTURE_MOST = 4 << 20 };
 
 struct curve {

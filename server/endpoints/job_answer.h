@@ -50,11 +50,12 @@ bool srv_job_work_not_modified(struct srv_job_work *work, const char *etag);
 /* The job as JSON with its ETag. */
 void srv_job_answer(struct api_reply *reply, int status, const struct api_job *job);
 
-/* Comes first in what makes a job: true when the Idempotency-Key settles it, and the reply shows the job that was made before, or there
- * is a problem. */
+/* Comes first in what makes a job: true when the Idempotency-Key settles it, and the reply shows the job
+ * that was made before, or there is a problem. */
 bool srv_job_work_replay(struct srv_job_work *work, const char *kind, struct api_problem *problem);
 
-/* Submits `job`, which is released in any case, with the headers of the work; the reply is a 202 with Location and Retry-After. */
+/* Submits `job`, which is released in any case, with the headers of the work; the reply is a 202 with
+ * Location and Retry-After. */
 bool srv_job_work_accept(struct srv_job_work *work, struct api_job *job, const struct srv_job_input *inputs,
                          size_t input_count, struct api_problem *problem);
 

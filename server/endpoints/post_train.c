@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A training is checked here as far as its datasets are known, so that what is wrong is said now and not by a job that fails. */
+/* A training is checked here as far as its datasets are known, so that what is wrong is said now and not
+ * by a job that fails. */
 #include "core/base/memory.h"
 #include "server/config.h"
 #include "server/endpoints/endpoints.h"

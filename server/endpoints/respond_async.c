@@ -49,8 +49,8 @@ static bool choose_seed(struct api_transfer *request, struct api_problem *proble
     return true;
 }
 
-/* The request as it will be made: with the model and the seed that were chosen for it, so that it comes out the same whenever and however
- * often it is run. */
+/* The request as it will be made: with the model and the seed that were chosen for it, so that it comes
+ * out the same whenever and however often it is run. */
 static bool write_target(const struct async_work *work, const struct api_transfer *request,
                          struct api_job *job, struct api_problem *problem)
 {

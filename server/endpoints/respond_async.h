@@ -1,5 +1,5 @@
-/* respond_async.h - Prefer: respond-async: a request becomes a job, and is answered when somebody asks for the result.
- * Threads: event threads. */
+/* respond_async.h - Prefer: respond-async: a request becomes a job, and is answered when somebody asks for
+ * the result. Threads: event threads. */
 #ifndef SRV_ENDPOINTS_RESPOND_ASYNC_H
 #define SRV_ENDPOINTS_RESPOND_ASYNC_H
 

@@ -253,7 +253,8 @@ static struct srv_hub_client *make_client(const char *id, const char *etag)
     return NULL;
 }
 
-/* Takes the client over, NULL for no memory. The exchange is the caller's no longer, and deferred before the thread may see it. */
+/* Takes the client over, NULL for no memory. The exchange is the caller's no longer, and deferred before
+ * the thread may see it. */
 static void enter(struct srv_hub *hub, struct srv_exchange *exchange, struct srv_hub_client *client)
 {
     struct api_problem problem = {0};

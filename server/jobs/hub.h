@@ -1,8 +1,8 @@
 /* hub.h - clients that wait: long polls of a job, and streams of its events. One thread serves them all.
  *
- * It is told of changes by srv_hub_notify and looks by itself once a second, for changes made by other replicas. A stream
- * gets each event once, in order, `: ping` every 15 seconds of silence, and ends after the event that ends the job.
- * Threads: any. */
+ * It is told of changes by srv_hub_notify and looks by itself once a second, for changes made by other
+ * replicas. A stream gets each event once, in order, `: ping` every 15 seconds of silence, and ends after the
+ * event that ends the job. Threads: any. */
 #ifndef SRV_JOBS_HUB_H
 #define SRV_JOBS_HUB_H
 
@@ -22,14 +22,17 @@ void srv_hub_drain(struct srv_hub *hub);
 
 void srv_hub_notify(struct srv_hub *hub, const char *id); /* never blocks for the store */
 
-/* Both take over the duty to answer, and defer the exchange; called by handlers, on event threads. Too many that wait: 429. */
+/* Both take over the duty to answer, and defer the exchange; called by handlers, on event threads. Too
+ * many that wait: 429. */
 
-/* Answers with the job and its ETag, at the latest after `seconds`, at once when it has ended. `etag` says what is waited for:
- * NULL: another state than the one it has now; otherwise it is a list of tags as in If-None-Match, and the wait is over when the tag of
- * the job is none of them. 304 when it still is one. "" thus answers at once. */
+/* Answers with the job and its ETag, at the latest after `seconds`, at once when it has ended. `etag` says
+ * what is waited for: NULL: another state than the one it has now; otherwise it is a list of tags as in
+ * If-None-Match, and the wait is over when the tag of the job is none of them. 304 when it still is one.
+ * "" thus answers at once. */
 void srv_hub_poll(struct srv_hub *hub, struct srv_exchange *exchange, const char *id, const char *etag,
                   double seconds);
-/* Server-Sent Events after the event `after`. 204 when there is none and none will come: an EventSource then stays away. */
+/* Server-Sent Events after the event `after`. 204 when there is none and none will come: an EventSource
+ * then stays away. */
 void srv_hub_follow(struct srv_hub *hub, struct srv_exchange *exchange, const char *id, uint64_t after);
 
 #endif

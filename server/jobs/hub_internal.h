@@ -1,4 +1,5 @@
-/* hub_internal.h - the clients of a hub, and what the two kinds of them share. Threads: the hub's own, but for what is under its lock. */
+/* hub_internal.h - the clients of a hub, and what the two kinds of them share. Threads: the hub's own, but
+ * for what is under its lock. */
 #ifndef SRV_JOBS_HUB_INTERNAL_H
 #define SRV_JOBS_HUB_INTERNAL_H
 

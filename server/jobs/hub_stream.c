@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A client that follows the events of a job. It is fed from the store alone, by the number of the last event that it was sent,
- * so nothing is lost or said twice, whichever replica it talks to. */
+/* A client that follows the events of a job. It is fed from the store alone, by the number of the last
+ * event that it was sent, so nothing is lost or said twice, whichever replica it talks to. */
 #include "server/jobs/hub_internal.h"
 #include "server/jobs/jobs_internal.h"
 #include "server/metrics.h"
@@ -68,7 +68,8 @@ static bool end_stream(struct srv_hub *hub, struct srv_hub_client *client)
     return true;
 }
 
-/* The store or the job does not allow more. A stream that has begun cannot say so; a store that is ill may recover. */
+/* The store or the job does not allow more. A stream that has begun cannot say so; a store that is ill may
+ * recover. */
 static bool meet_problem(struct srv_hub *hub, struct srv_hub_client *client,
                          const struct api_problem *problem, bool last)
 {
@@ -80,8 +81,8 @@ static bool meet_problem(struct srv_hub *hub, struct srv_hub_client *client,
     return over || last ? end_stream(hub, client) : false;
 }
 
-/* Hands out a page; true when the client is done with. `ended` is older than the page: when it is true, all events of the end
- * are in the store. */
+/* Hands out a page; true when the client is done with. `ended` is older than the page: when it is true,
+ * all events of the end are in the store. */
 static bool feed(struct srv_hub *hub, struct srv_hub_client *client, double now, bool ended, bool last)
 {
     struct helping helping = {.text = efm_buffer_limited(PAGE_MOST)};

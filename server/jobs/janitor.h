@@ -1,4 +1,5 @@
-/* janitor.h - one thread that clears away: expired jobs and their blobs, every few seconds. Threads: create, destroy. */
+/* janitor.h - one thread that clears away: expired jobs and their blobs, every few seconds. Threads:
+ * create, destroy. */
 #ifndef SRV_JOBS_JANITOR_H
 #define SRV_JOBS_JANITOR_H
 

@@ -1,16 +1,18 @@
 /* jobs.h - jobs in the store: made, watched, claimed, worked on, ended, forgotten.
  *
- *   record JOB   id = job id; group "train" or "request"; state = word of api_job_state, and "gone" for what has expired or was deleted
- *                (kept for SRV_JOBS_TOMB seconds without a document, so that 410 is not 404)
+ *   record JOB   id = job id; group "train" or "request"; state = word of api_job_state, and "gone" for what
+ *                has expired or was deleted (kept for SRV_JOBS_TOMB seconds without a document, so that 410 is
+ *                not 404)
  *   record EVENT parent = job id; group = type; document {"level","message","data"}
- *   record KEY   id = sha256 of an Idempotency-Key; parent = the job it made; document: the digest of the request. And, while a
- *                training is not finished, id = "model/NAME" of the model that it makes; parent = the job
- *   blob         jobs/ID/source, target (datasets of a training, as they were when it was submitted), request (body),
- *                checkpoint, preview.png, result
+ *   record KEY   id = sha256 of an Idempotency-Key; parent = the job it made; document: the digest of the
+ *                request. And, while a training is not finished, id = "model/NAME" of the model that it makes;
+ *                parent = the job
+ *   blob         jobs/ID/source, target (datasets of a training, as they were when it was submitted), request
+ *                (body), checkpoint, preview.png, result
  *
- * An acknowledged job always ends: what a dead replica held is claimed again when its lease runs out, at once when the replica
- * of the same name starts anew, and goes on from its checkpoint.
- * Threads: any. All but notify may block for the store: not from event threads. */
+ * An acknowledged job always ends: what a dead replica held is claimed again when its lease runs out, at once
+ * when the replica of the same name starts anew, and goes on from its checkpoint.
+ * Threads: any. Nearly all may block for the store: not from event threads. */
 #ifndef SRV_JOBS_JOBS_H
 #define SRV_JOBS_JOBS_H
 
@@ -43,8 +45,9 @@ EFM_MUST_CHECK enum efm_status srv_jobs_create(struct srv_jobs **jobs, const str
                                                struct efm_error *error);
 void srv_jobs_destroy(struct srv_jobs *jobs);
 
-/* Called, from any thread, after each change of a job or new event; and for a new job, with its group. They must be quick and not
- * call back. NULL: nobody any more; once listen returns, none of the earlier listener's calls runs or comes. */
+/* Called, from any thread, after each change of a job or new event; and for a new job, with its group.
+ * They must be quick and not call back. NULL: nobody any more; once listen returns, none of the earlier
+ * listener's calls runs or comes. */
 struct srv_jobs_listener {
     void *context;
     void (*changed)(void *context, const char *id);
@@ -70,12 +73,13 @@ struct srv_submission {
     bool replayed;               /* out: the key was known, and `job` is the job it made */
 };
 
-/* Looks for the key alone, before anything else is held against the request: a repeated one is not to find the model in its way that it has
- * made. True when that settles it: replayed, or refused with a problem. */
+/* Looks for the key alone, before anything else is held against the request: a repeated one is not to find
+ * the model in its way that it has made. True when that settles it: replayed, or refused with a problem. */
 bool srv_jobs_find_replay(struct srv_jobs *jobs, struct srv_submission *submission,
                           struct api_problem *problem);
 
-/* A training without a name for its model gets the id without "job_". Durable once it returns true. API_P_QUEUE_FULL (retry_after from the speed of the jobs before it), API_P_CONFLICT (an unfinished
+/* A training without a name for its model gets the id without "job_". Durable once it returns true.
+ * API_P_QUEUE_FULL (retry_after from the speed of the jobs before it), API_P_CONFLICT (an unfinished
  * training makes a model of the same name), API_P_KEY_REUSED, API_P_STORAGE, API_P_NO_MEMORY. */
 bool srv_jobs_submit(struct srv_jobs *jobs, struct srv_submission *submission, struct api_problem *problem);
 
@@ -86,7 +90,8 @@ bool srv_jobs_get(struct srv_jobs *jobs, const char *id, struct api_job *job, st
 bool srv_jobs_list(struct srv_jobs *jobs, const struct api_jobs_request *request, struct api_job **list,
                    size_t *count, bool *has_more, struct api_problem *problem);
 
-/* Idempotent. Queued: cancelled at once. Running: cancel_asked, and its worker ends it within a step. Ended: as it is. */
+/* Idempotent. Queued: cancelled at once. Running: cancel_asked, and its worker ends it within a step.
+ * Ended: as it is. */
 bool srv_jobs_cancel(struct srv_jobs *jobs, const char *id, struct api_job *job, struct api_problem *problem);
 
 /* Forgets a finished job, its events and its blobs; API_P_CONFLICT while it is not finished. */
@@ -106,19 +111,23 @@ void srv_jobs_blob_key(const char *id, const char *name, char out[SRV_BLOB_KEY])
 
 /* ---- for workers ---- */
 
-/* The oldest job of the group, now running and leased for SRV_JOBS_LEASE seconds; EFM_E_NOT_FOUND when there is none. One that was begun
- * SRV_JOBS_ATTEMPTS times is failed instead, with the code "interrupted", and the next one is looked at. */
+/* The oldest job of the group, now running and leased for SRV_JOBS_LEASE seconds; EFM_E_NOT_FOUND when
+ * there is none. One that was begun SRV_JOBS_ATTEMPTS times is failed instead, with the code
+ * "interrupted", and the next one is looked at. */
 EFM_MUST_CHECK enum efm_status srv_jobs_claim(struct srv_jobs *jobs, const char *group, struct api_job *job,
                                               struct efm_error *error);
-/* Every third of a lease at least. EFM_E_NOT_FOUND: the lease is lost, stop without a word. *cancel_asked as it is now. */
+/* Every third of a lease at least. EFM_E_NOT_FOUND: the lease is lost, stop without a word. *cancel_asked
+ * as it is now. */
 EFM_MUST_CHECK enum efm_status srv_jobs_renew(struct srv_jobs *jobs, const char *id, bool *cancel_asked,
                                               struct efm_error *error);
-/* Stores step, total_steps, loss, images_per_second, estimated_finish, checkpoint_* and total of the job and, with `event` not NULL, the event, in one
- * commit; what others changed meanwhile (cancel_asked) is kept and read into the job. EFM_E_NOT_FOUND when the lease is lost. */
+/* Stores step, total_steps, loss, images_per_second, estimated_finish, checkpoint_* and total of the job
+ * and, with `event` not NULL, the event, in one commit; what others changed meanwhile (cancel_asked) is
+ * kept and read into the job. EFM_E_NOT_FOUND when the lease is lost. */
 EFM_MUST_CHECK enum efm_status srv_jobs_progress(struct srv_jobs *jobs, struct api_job *job,
                                                  const struct api_event *event, struct efm_error *error);
-/* Ends it: job->state and error_* or result_* and model_sha256 say how. The event "state", the delivery of a webhook and the end of the
- * lease are of the same commit. Inputs and, unless it failed, its checkpoint are then removed. */
+/* Ends it: job->state and error_* or result_* and model_sha256 say how. The event "state", the delivery of
+ * a webhook and the end of the lease are of the same commit. Inputs and, unless it failed, its checkpoint
+ * are then removed. */
 EFM_MUST_CHECK enum efm_status srv_jobs_finish(struct srv_jobs *jobs, struct api_job *job,
                                                struct efm_error *error);
 /* Back to the queue, at its old place, because this replica stops. */
@@ -128,16 +137,17 @@ EFM_MUST_CHECK enum efm_status srv_jobs_give_back(struct srv_jobs *jobs, struct 
 EFM_MUST_CHECK enum efm_status srv_jobs_postpone(struct srv_jobs *jobs, struct api_job *job, double seconds,
                                                  struct efm_error *error);
 
-/* For what is known of a job beside its work (its webhook), also after its end: `edit` changes it, perhaps more than once when
- * others are at it, and the event, when not NULL, is of the same commit. EFM_E_NOT_FOUND: there is no such job any more. */
+/* For what is known of a job beside its work (its webhook), also after its end: `edit` changes it, perhaps
+ * more than once when others are at it, and the event, when not NULL, is of the same commit.
+ * EFM_E_NOT_FOUND: there is no such job any more. */
 EFM_MUST_CHECK enum efm_status srv_jobs_edit(struct srv_jobs *jobs, const char *id,
                                              void (*edit)(void *context, struct api_job *job), void *context,
                                              const struct api_event *event, struct efm_error *error);
 
 /* ---- for the janitor ---- */
 
-/* Expires finished jobs past ttl and count, tombstones past their time, keys; removes blobs of jobs that are gone; sets the gauges. Bounded work a call;
- * true when there is more to do now. */
+/* Expires finished jobs past ttl and count, tombstones past their time, keys; removes blobs of jobs that
+ * are gone; sets the gauges. Bounded work a call; true when there is more to do now. */
 bool srv_jobs_clean(struct srv_jobs *jobs);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The one way that a job is changed. Nobody holds a lock meanwhile: who finds that the record is no longer the one that he
- * read reads it again. */
+/* The one way that a job is changed. Nobody holds a lock meanwhile: who finds that the record is no longer
+ * the one that he read reads it again. */
 #include "api/json.h"
 #include "server/jobs/jobs_internal.h"
 #include "server/log.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Jobs that go: deleted by a client, or past their time or number. The record goes first, for what hangs on it is of no use
- * without it and is found later if this is cut off. */
+/* Jobs that go: deleted by a client, or past their time or number. The record goes first, for what hangs
+ * on it is of no use without it and is found later if this is cut off. */
 #include "core/base/memory.h"
 #include "server/jobs/jobs_internal.h"
 #include "server/log.h"

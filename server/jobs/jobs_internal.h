@@ -74,10 +74,12 @@ void srv_job_state_event(const struct api_job *job, struct srv_job_change *chang
 /* job->state is an end: times, the end of the lease, the event. */
 void srv_job_end(struct srv_jobs *jobs, struct srv_job_held *held, struct srv_job_change *change);
 
-/* Changes held->job and held->record; anything but EFM_OK ends the change. Called again when somebody else was faster. */
+/* Changes held->job and held->record; anything but EFM_OK ends the change. Called again when somebody else
+ * was faster. */
 typedef enum efm_status srv_job_alter(void *context, struct srv_jobs *jobs, struct srv_job_held *held,
                                       struct srv_job_change *change, struct efm_error *error);
-/* EFM_E_NOT_FOUND also for a job that is gone. `result`, when not NULL, is the job as it is then; release it after EFM_OK. */
+/* EFM_E_NOT_FOUND also for a job that is gone. `result`, when not NULL, is the job as it is then; release
+ * it after EFM_OK. */
 EFM_MUST_CHECK enum efm_status srv_jobs_change(struct srv_jobs *jobs, const char *id, srv_job_alter *alter,
                                                void *context, struct api_job *result,
                                                struct efm_error *error);

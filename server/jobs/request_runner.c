@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One thread looks after a few places, each of which holds one request that runs. What the requests need is done by the same
- * scheduler as for all others; this thread only begins them and keeps what comes out. */
+/* One thread looks after a few places, each of which holds one request that runs. What the requests need
+ * is done by the same scheduler as for all others; this thread only begins them and keeps what comes out. */
 #include "server/jobs/request_runner.h"
 
 #include "core/base/memory.h"
@@ -15,8 +15,8 @@
 #include <string.h>
 #include <strings.h>
 
-/* Seconds: between looks for jobs of other replicas and for those whose wait is over; between renewals; before a job that found no
- * room is tried again; before an end that could not be stored is tried again. */
+/* Seconds: between looks for jobs of other replicas and for those whose wait is over; between renewals;
+ * before a job that found no room is tried again; before an end that could not be stored is tried again. */
 static const double LOOK = 1, RENEWAL = SRV_JOBS_LEASE / 5.0, NO_ROOM = 1, STORE_AGAIN = 2;
 
 enum place_state {

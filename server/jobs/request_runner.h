@@ -1,5 +1,6 @@
-/* request_runner.h - runs the transfers and generations that were asked for with Prefer: respond-async: replays the kept request
- * (srv_http_replay), keeps its answer as the result. A full queue sends the job back to wait. Threads: any. */
+/* request_runner.h - runs the transfers and generations that were asked for with Prefer: respond-async:
+ * replays the kept request (srv_http_replay), keeps its answer as the result. A full queue sends the job
+ * back to wait. Threads: any. */
 #ifndef SRV_JOBS_REQUEST_RUNNER_H
 #define SRV_JOBS_REQUEST_RUNNER_H
 

@@ -644,9 +644,10 @@ static char *list(const char *query, bool *more)
     assert_true(api_jobs_parse(&request, &message, &problem));
     if (!srv_jobs_list(world.jobs, &request, &jobs, &count, more, &problem))
         fail_msg("%s", problem.detail);
+    size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < count; i++) {
-        strcat(text, jobs[i].model);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s", jobs[i].model);
         api_job_release(&jobs[i]);
     }
     efm_free(jobs);
