@@ -287,6 +287,9 @@ void srv_registry_show_datasets(struct srv_registry *registry)
 
 /* ---- life ---- */
 
+/* Longer than workers keep the working space of models that they do not use. */
+static const double PATIENCE = 3;
+
 static void init_shelf(struct srv_shelf *shelf, enum srv_record_kind kind, size_t most)
 {
     const bool models = kind == SRV_RECORD_MODEL;
@@ -336,6 +339,8 @@ enum efm_status srv_registry_create(struct srv_registry **registry,
     made->options = *options;
     if (made->options.image_limits.max_pixels == 0)
         made->options.image_limits = efm_image_limits_default();
+    if (made->options.patience <= 0)
+        made->options.patience = PATIENCE;
     made->metrics = metrics;
     made->log = log;
     pthread_mutex_init(&made->lock, NULL);

@@ -40,6 +40,7 @@ struct srv_registry_options {
     double
         orphan_seconds; /* blobs without a record are removed at the start when they are as old; 0: all, where no other
                               daemon can be at work in the store */
+    double patience; /* seconds that models in use are waited for when another one needs the room; 0: 3 */
     struct efm_image_limits image_limits; /* zero: the defaults */
     enum efm_precision precision;         /* that learned models run in */
     /* The working space that a learned model needs wherever it is used, counted as memory of the model: `workers`

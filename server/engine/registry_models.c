@@ -12,9 +12,6 @@
 #include <string.h>
 #include <time.h>
 
-/* How long models in use are waited for: longer than workers keep what they do not use. */
-static const double PATIENCE = 3;
-
 /* A worker that serves lines and points has two working spaces. */
 size_t srv_registry_model_bytes(const struct srv_registry *registry, const struct efm_model *model)
 {
@@ -304,7 +301,7 @@ struct efm_model *srv_registry_load(struct srv_registry *registry, const char *n
                                     struct api_problem *problem)
 {
     enum { TRIES = 4 };
-    struct errand errand = {.patience = PATIENCE};
+    struct errand errand = {.patience = registry->options.patience};
     snprintf(errand.name, sizeof errand.name, "%.64s", name);
     for (int i = 0; i < TRIES; i++) {
         struct efm_model *model = NULL;
@@ -459,7 +456,7 @@ bool srv_registry_put_model_as_of(struct srv_registry *registry, const char *nam
                             .bytes = bytes,
                             .size = size,
                             .needs = size,
-                            .patience = PATIENCE};
+                            .patience = registry->options.patience};
     if (!srv_registry_check_name(name, problem) ||
         !srv_registry_check_expected(registry, &registry->models, name, put->expected, problem))
         return false;

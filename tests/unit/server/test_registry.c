@@ -1,455 +1,429 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The registry in memory and in a state directory: what survives a restart, what damage does, what has no
- * room. */
-#include "server/engine/registry.h"
+/* The registry: what is kept, what survives a restart, what damage does, what is taken in, conditions. */
+#include "core/base/sha256.h"
+#include "tests/unit/server/registry_world.h"
 
-#include "core/base/memory.h"
-#include "server/store/storage.h"
-#include "server/metrics.h"
-
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-static const char TOY[] = "{\"toy\": \"gaussian\", \"count\": 50, \"dimension\": 3, \"seed\": 4}";
-
-struct fixture {
-    char directory[300];
-    struct srv_registry_options options;
-    struct srv_metrics *metrics;
-    struct srv_registry *registry;
-    struct efm_dataset *dataset;
-    struct api_dataset_request request;
-    struct efm_model *models[2];
-};
-
-static void open_registry(struct fixture *f)
+static int setup_memory(void **state)
 {
-    struct efm_error error = {0};
-    enum efm_status status = srv_registry_create(&f->registry, &f->options, f->metrics, NULL, &error);
-    assert_string_equal(error.message, "");
-    assert_int_equal(status, EFM_OK);
-}
-
-static void reopen(struct fixture *f)
-{
-    srv_registry_destroy(f->registry);
-    open_registry(f);
-}
-
-static struct efm_dataset *read_toy(const char *text)
-{
-    struct efm_dataset *dataset;
-    struct efm_dataset_options options = efm_dataset_options_default();
-    assert_int_equal(efm_dataset_read(&dataset, (const uint8_t *)text, strlen(text), &options, NULL), EFM_OK);
-    return dataset;
-}
-
-static struct efm_model *make_model(const struct efm_dataset *dataset, double length)
-{
-    struct efm_exact_spec spec = {.kind = EFM_FIELD_CHAIN, .map = EFM_MAP_CHAIN, .length = length};
-    struct efm_model *model;
-    assert_int_equal(efm_model_create_exact(&model, &spec, dataset, "p", dataset, "q", NULL), EFM_OK);
-    return model;
-}
-
-static struct api_message put_message(const char *query)
-{
-    return (struct api_message){.method = "PUT",
-                                .path = "",
-                                .query = query,
-                                .content_type = "",
-                                .accept = "",
-                                .body = (const uint8_t *)TOY,
-                                .body_size = strlen(TOY)};
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    const char *base = getenv("TMPDIR");
-    snprintf(f->directory, sizeof f->directory, "%s/efmd-registry-XXXXXX", base != NULL ? base : P_tmpdir);
-    assert_non_null(mkdtemp(f->directory));
-    f->options = (struct srv_registry_options){
-        .state_dir = f->directory, .max_models = 8, .max_datasets = 8, .max_memory = 64 << 20};
-    assert_int_equal(srv_metrics_create(&f->metrics, NULL), EFM_OK);
-    f->dataset = read_toy(TOY);
-    f->models[0] = make_model(f->dataset, 3);
-    f->models[1] = make_model(f->dataset, 4);
-    struct api_message message = put_message("");
-    struct api_problem problem = {0};
-    assert_true(api_dataset_parse(&f->request, &message, &problem));
-    *state = f;
+    static struct world world;
+    world_create(&world, false);
+    *state = &world;
     return 0;
 }
 
-static void remove_folder(const char *path)
+static int setup_files(void **state)
 {
-    DIR *folder = opendir(path);
-    char inner[600];
-    for (struct dirent *entry = folder == NULL ? NULL : readdir(folder); entry != NULL;
-         entry = readdir(folder)) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
-        if (unlink(inner) != 0)
-            remove_folder(inner);
-    }
-    if (folder != NULL)
-        closedir(folder);
-    rmdir(path);
+    static struct world world;
+    world_create(&world, true);
+    *state = &world;
+    return 0;
 }
 
 static int teardown(void **state)
 {
-    struct fixture *f = *state;
-    srv_registry_destroy(f->registry);
-    efm_dataset_unref(f->dataset);
-    efm_model_unref(f->models[0]);
-    efm_model_unref(f->models[1]);
-    srv_metrics_destroy(f->metrics);
-    remove_folder(f->directory);
-    free(f);
+    world_destroy(*state);
     return 0;
 }
 
-static enum api_problem_code put_model(struct fixture *f, const char *name, struct efm_model *model,
-                                       const char *expected, bool *replaced)
-{
-    struct api_problem problem = {0};
-    struct srv_put put = {.expected = expected};
-    bool good = srv_registry_put_model(f->registry, name, model, &put, &problem);
-    assert_int_equal(good, problem.code == API_P_NONE);
-    if (replaced != NULL)
-        *replaced = put.replaced;
-    if (good)
-        assert_true(put.created > 0);
-    return problem.code;
-}
-
-static enum api_problem_code put_dataset(struct fixture *f, const char *name)
-{
-    struct api_problem problem = {0};
-    struct srv_put put = {0};
-    bool good = srv_registry_put_dataset(f->registry, name, f->dataset, (const uint8_t *)TOY, strlen(TOY),
-                                         &f->request, &put, &problem);
-    assert_int_equal(good, problem.code == API_P_NONE);
-    return problem.code;
-}
-
-static bool has_model(struct fixture *f, const char *name, const struct efm_model *same)
-{
-    int64_t created = 0;
-    struct efm_model *model = srv_registry_model(f->registry, name, &created);
-    if (model == NULL)
-        return false;
-    if (same != NULL)
-        assert_string_equal(efm_model_sha256(model), efm_model_sha256(same));
-    assert_true(created > 0);
-    efm_model_unref(model);
-    return true;
-}
-
-static bool has_dataset(struct fixture *f, const char *name)
-{
-    int64_t created = 0;
-    struct efm_dataset *dataset = srv_registry_dataset(f->registry, name, &created);
-    if (dataset == NULL)
-        return false;
-    float mine[3], other[3];
-    assert_int_equal(efm_dataset_count(dataset), 50);
-    assert_int_equal(efm_dataset_floats(dataset, 49, 1, mine, NULL), EFM_OK);
-    assert_int_equal(efm_dataset_floats(f->dataset, 49, 1, other, NULL), EFM_OK);
-    assert_memory_equal(mine, other, sizeof mine);
-    efm_dataset_unref(dataset);
-    return true;
-}
-
-static void file_path(const struct fixture *f, const char *name, char out[600])
-{
-    snprintf(out, 600, "%s/%s", f->directory, name);
-}
-
-static void write_file(const struct fixture *f, const char *name, const void *bytes, size_t size)
+static void write_file(const struct world *world, const char *name, const void *bytes, size_t size)
 {
     char path[600];
-    file_path(f, name, path);
+    world_path(world, name, path);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
 }
 
-static bool file_exists(const struct fixture *f, const char *name)
+static bool file_exists(const struct world *world, const char *name)
 {
     char path[600];
-    file_path(f, name, path);
+    world_path(world, name, path);
     return access(path, F_OK) == 0;
 }
 
-/* ---- tests ---- */
+/* ---- put, replace, delete ---- */
 
-static void check_put_get_replace_delete(struct fixture *f)
+static void put_replace_delete(void **state)
 {
-    bool replaced;
+    struct world *world = *state;
     struct api_problem problem = {0};
     char single[API_NAME_SIZE];
-    open_registry(f);
-    assert_null(srv_registry_model(f->registry, "a", NULL));
-    assert_null(srv_registry_single_model(f->registry, single));
-    assert_int_equal(put_model(f, "a", f->models[0], NULL, &replaced), API_P_NONE);
-    assert_false(replaced);
-    assert_true(has_model(f, "a", f->models[0]));
-    struct efm_model *only = srv_registry_single_model(f->registry, single);
-    assert_ptr_equal(only, f->models[0]);
+    world_open(world);
+    assert_null(srv_registry_model(world->registry, "a", NULL));
+    assert_false(srv_registry_single_model(world->registry, single));
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_true(is_ready(world, "a", 0));
+    assert_true(srv_registry_single_model(world->registry, single));
     assert_string_equal(single, "a");
+    struct efm_model *old = srv_registry_model(world->registry, "a", NULL);
 
-    assert_int_equal(put_model(f, "a", f->models[1], NULL, &replaced), API_P_NONE);
-    assert_true(replaced);
-    assert_true(has_model(f, "a", f->models[1]));
-    assert_string_equal(efm_model_arch(only), "exact"); /* the old one lives on for who holds it */
-    efm_model_unref(only);
+    assert_int_equal(put_model(world, "a", 1, NULL), API_P_NONE);
+    assert_true(is_ready(world, "a", 1));
+    assert_string_equal(efm_model_sha256(old), world->sha256[0]); /* lives on for who holds it */
+    efm_model_unref(old);
+    assert_int_equal(blob_count(world, "models/"), 1);
 
-    assert_int_equal(put_model(f, "b", f->models[0], NULL, &replaced), API_P_NONE);
-    assert_null(srv_registry_single_model(f->registry, single));
-    assert_int_equal(put_dataset(f, "d"), API_P_NONE);
-    assert_true(has_dataset(f, "d"));
+    assert_int_equal(put_model(world, "b", 0, NULL), API_P_NONE);
+    assert_false(srv_registry_single_model(world->registry, single));
+    assert_int_equal(put_toy(world, "d"), API_P_NONE);
+    assert_true(has_toy(world, "d"));
+    assert_int_equal(blob_count(world, "datasets/"), 2);
 
-    assert_true(srv_registry_delete_model(f->registry, "a", &problem));
-    assert_false(has_model(f, "a", NULL));
-    assert_false(srv_registry_delete_model(f->registry, "a", &problem));
+    assert_true(srv_registry_delete_model(world->registry, "a", NULL, &problem));
+    assert_int_equal(state_of(world, "a"), SRV_MODEL_UNKNOWN);
+    assert_false(srv_registry_delete_model(world->registry, "a", NULL, &problem));
     assert_int_equal(problem.code, API_P_UNKNOWN_MODEL);
     problem = (struct api_problem){0};
-    assert_true(srv_registry_delete_dataset(f->registry, "d", &problem));
-    assert_false(srv_registry_delete_dataset(f->registry, "d", &problem));
+    assert_true(srv_registry_delete_dataset(world->registry, "d", NULL, &problem));
+    assert_false(srv_registry_delete_dataset(world->registry, "d", NULL, &problem));
     assert_int_equal(problem.code, API_P_UNKNOWN_DATASET);
     problem = (struct api_problem){0};
-    assert_true(srv_registry_delete_model(f->registry, "b", &problem));
-    assert_int_equal(srv_registry_room(f->registry), f->options.max_memory);
-    assert_int_equal(put_model(f, "../x", f->models[0], NULL, NULL), API_P_INVALID_NAME);
+    assert_true(srv_registry_delete_model(world->registry, "b", NULL, &problem));
+    assert_int_equal(srv_registry_room(world->registry), world->options.memory_budget);
+    assert_int_equal(blob_count(world, ""), 0);
+    assert_int_equal(put_model(world, "../x", 0, NULL), API_P_INVALID_NAME);
+    assert_int_equal(put_toy(world, "../x"), API_P_INVALID_NAME);
+    assert_false(srv_registry_delete_model(world->registry, "../x", NULL, &problem));
 }
 
-static void test_in_memory(void **state)
+static void facts_say_what_was_put(void **state)
 {
-    struct fixture *f = *state;
-    f->options.state_dir = NULL;
-    check_put_get_replace_delete(f);
-    assert_false(file_exists(f, "lock"));
-}
-
-static void test_with_files(void **state)
-{
-    struct fixture *f = *state;
-    check_put_get_replace_delete(f);
-    assert_false(file_exists(f, "models/a.safetensors"));
-    assert_false(file_exists(f, "models/b.safetensors"));
-    assert_false(file_exists(f, "datasets/d.dataset"));
-}
-
-static void test_restart(void **state)
-{
-    struct fixture *f = *state;
-    open_registry(f);
-    struct api_message message = put_message("size=16&channels=1&fit=contain&background=ff8000");
+    struct world *world = *state;
     struct api_problem problem = {0};
-    struct api_dataset_request request = {0};
-    assert_true(api_dataset_parse(&request, &message, &problem));
-    static const char IMAGES[] = "{\"toy\": \"gaussian\", \"count\": 3, \"shape\": [16, 16, 1]}";
-    struct efm_dataset *images = read_toy(IMAGES);
+    struct srv_put put = {.trained_by = "job_42"};
+    struct srv_model_facts facts = {0};
+    struct efm_model *model = NULL;
+    world_open(world);
+    assert_true(srv_registry_put_model(world->registry, "m", world->weights[2].data, world->weights[2].size,
+                                       &put, &model, &problem));
+    assert_non_null(model);
+    efm_model_unref(model);
+    assert_false(put.replaced);
+    assert_true(srv_registry_model_facts(world->registry, "m", &facts));
+    assert_string_equal(facts.sha256, world->sha256[2]);
+    assert_string_equal(facts.trained_by, "job_42");
+    assert_int_equal(facts.bytes, world->weights[2].size);
+    assert_int_equal(facts.memory, world->model_bytes);
+    assert_int_equal(facts.created, put.created);
+    assert_non_null(strstr(facts.about, "\"id\":\"m\""));
+    srv_model_facts_release(&facts);
+    assert_false(srv_registry_model_facts(world->registry, "n", &facts));
+
+    assert_int_equal(put_toy(world, "d"), API_P_NONE);
+    struct srv_dataset_facts data = {0};
+    char sha256[65];
+    efm_sha256_hex(WORLD_TOY, strlen(WORLD_TOY), sha256);
+    assert_true(srv_registry_dataset_facts(world->registry, "d", &data));
+    assert_string_equal(data.sha256, sha256);
+    assert_int_equal(data.bytes, strlen(WORLD_TOY));
+    assert_non_null(strstr(data.about, "\"count\":50"));
+    srv_dataset_facts_release(&data);
+}
+
+static void a_bad_file_leaves_the_old_model(void **state)
+{
+    struct world *world = *state;
+    struct api_problem problem = {0};
     struct srv_put put = {0};
-    assert_true(srv_registry_put_dataset(f->registry, "images", images, (const uint8_t *)IMAGES,
-                                         strlen(IMAGES), &request, &put, &problem));
-    efm_dataset_unref(images);
-    assert_int_equal(put_model(f, "m.1", f->models[0], NULL, NULL), API_P_NONE);
-    assert_int_equal(put_model(f, "m.1", f->models[1], NULL, NULL), API_P_NONE);
-    assert_int_equal(put_dataset(f, "d"), API_P_NONE);
-    size_t room = srv_registry_room(f->registry);
-    reopen(f);
-    assert_true(has_model(f, "m.1", f->models[1]));
-    assert_true(has_dataset(f, "d"));
-    images = srv_registry_dataset(f->registry, "images", NULL);
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_false(srv_registry_put_model(world->registry, "a", world->weights[1].data,
+                                        world->weights[1].size - 1, &put, NULL, &problem));
+    assert_int_equal(problem.code, API_P_INVALID_MODEL);
+    assert_true(is_ready(world, "a", 0));
+    assert_int_equal(blob_count(world, "models/"), 1);
+    assert_int_equal(srv_registry_room(world->registry), world->options.memory_budget);
+}
+
+static void there_is_a_most(void **state)
+{
+    struct world *world = *state;
+    world->options.max_models = 2;
+    world->options.max_datasets = 1;
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_int_equal(put_model(world, "b", 0, NULL), API_P_NONE);
+    assert_int_equal(put_model(world, "c", 0, NULL), API_P_CONFLICT);
+    assert_int_equal(put_model(world, "b", 1, NULL), API_P_NONE);
+    assert_int_equal(put_toy(world, "d"), API_P_NONE);
+    assert_int_equal(put_toy(world, "e"), API_P_CONFLICT);
+    assert_int_equal(put_toy(world, "d"), API_P_NONE);
+}
+
+/* ---- conditions ---- */
+
+static void conditions(void **state)
+{
+    struct world *world = *state;
+    struct api_problem problem = {0};
+    const char *first = world->sha256[0];
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, first), API_P_PRECONDITION_FAILED);
+    assert_int_equal(put_model(world, "a", 0, ""), API_P_NONE);
+    assert_int_equal(put_model(world, "a", 1, ""), API_P_PRECONDITION_FAILED);
+    assert_true(is_ready(world, "a", 0));
+    assert_int_equal(put_model(world, "a", 1, first), API_P_NONE);
+    assert_int_equal(put_model(world, "a", 0, first), API_P_PRECONDITION_FAILED);
+    assert_true(is_ready(world, "a", 1));
+    assert_false(srv_registry_delete_model(world->registry, "a", first, &problem));
+    assert_int_equal(problem.code, API_P_PRECONDITION_FAILED);
+    problem = (struct api_problem){0};
+    assert_true(srv_registry_delete_model(world->registry, "a", world->sha256[1], &problem));
+
+    assert_int_equal(put_dataset(world, "d", "", WORLD_TOY, strlen(WORLD_TOY), ""), API_P_NONE);
+    assert_int_equal(put_dataset(world, "d", "", WORLD_TOY, strlen(WORLD_TOY), ""),
+                     API_P_PRECONDITION_FAILED);
+    assert_int_equal(blob_count(world, "datasets/"), 2);
+}
+
+/* Two daemons on one store: what the other one did is found out when it matters. */
+static void two_registries_on_one_store(void **state)
+{
+    struct world *world = *state;
+    struct world other = *world;
+    struct api_problem problem = {0};
+    world_open(world);
+    world_open(&other);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_int_equal(state_of(&other, "a"), SRV_MODEL_UNKNOWN);
+    assert_int_equal(load_model(&other, "a"), API_P_NONE);
+    assert_true(is_ready(&other, "a", 0));
+    assert_int_equal(put_model(&other, "b", 0, NULL), API_P_NONE);
+    assert_int_equal(put_model(world, "b", 1, ""), API_P_PRECONDITION_FAILED);
+    assert_int_equal(put_model(&other, "a", 1, world->sha256[0]), API_P_NONE);
+    assert_int_equal(put_model(world, "a", 2, world->sha256[0]), API_P_PRECONDITION_FAILED);
+    /* its blob is gone: the record says where the new one is */
+    assert_true(srv_registry_unload(world->registry, "a", &problem));
+    assert_int_equal(load_model(world, "a"), API_P_NONE);
+    assert_true(is_ready(world, "a", 1));
+    assert_true(srv_registry_delete_model(other.registry, "a", NULL, &problem));
+    assert_false(srv_registry_delete_model(world->registry, "a", NULL, &problem));
+    assert_int_equal(problem.code, API_P_UNKNOWN_MODEL);
+    assert_int_equal(state_of(world, "a"), SRV_MODEL_UNKNOWN);
+    assert_int_equal(load_model(world, "nobody"), API_P_UNKNOWN_MODEL);
+    assert_int_equal(blob_count(world, "models/"), 1);
+    world_close(&other);
+}
+
+/* ---- restart ---- */
+
+static void a_restart_keeps_all(void **state)
+{
+    struct world *world = *state;
+    static const char IMAGES[] = "{\"toy\": \"gaussian\", \"count\": 3, \"shape\": [16, 16, 1]}";
+    struct api_problem problem = {0};
+    struct srv_model_facts before = {0}, after = {0};
+    struct srv_dataset_facts data = {0};
+    world_open(world);
+    assert_int_equal(put_dataset(world, "images", "size=16&channels=1&fit=contain&background=ff8000", IMAGES,
+                                 strlen(IMAGES), NULL),
+                     API_P_NONE);
+    assert_int_equal(put_model(world, "m.1", 0, NULL), API_P_NONE);
+    assert_int_equal(put_model(world, "m.1", 1, NULL), API_P_NONE);
+    assert_int_equal(put_toy(world, "d"), API_P_NONE);
+    assert_true(srv_registry_model_facts(world->registry, "m.1", &before));
+    world_reopen(world);
+    assert_true(is_ready(world, "m.1", 1));
+    assert_true(srv_registry_model_facts(world->registry, "m.1", &after));
+    assert_string_equal(before.about, after.about);
+    assert_int_equal(before.created, after.created);
+    assert_int_equal(before.memory, after.memory);
+    srv_model_facts_release(&before);
+    srv_model_facts_release(&after);
+    assert_true(has_toy(world, "d"));
+    assert_true(srv_registry_dataset_facts(world->registry, "images", &data));
+    assert_string_equal(data.query, "size=16&channels=1&fit=contain&background=ff8000");
+    srv_dataset_facts_release(&data);
+    struct efm_dataset *images = srv_registry_read_dataset(world->registry, "images", NULL, &problem);
     assert_non_null(images);
     assert_int_equal(efm_dataset_shape(images)->height, 16);
     efm_dataset_unref(images);
-    assert_int_equal(srv_registry_room(f->registry), room);
+    assert_int_equal(blob_count(world, ""), 5);
 }
 
-static void test_damage_is_skipped(void **state)
+static void a_damaged_blob_is_a_failed_model(void **state)
 {
-    struct fixture *f = *state;
-    open_registry(f);
-    assert_int_equal(put_model(f, "good", f->models[0], NULL, NULL), API_P_NONE);
-    assert_int_equal(put_dataset(f, "good"), API_P_NONE);
-    assert_int_equal(put_dataset(f, "hurt"), API_P_NONE);
-    srv_registry_destroy(f->registry);
-    f->registry = NULL;
+    struct world *world = *state;
+    struct srv_model_facts facts = {0};
+    world_open(world);
+    assert_int_equal(put_model(world, "good", 0, NULL), API_P_NONE);
+    assert_int_equal(put_model(world, "hurt", 0, NULL), API_P_NONE);
+    assert_true(srv_registry_model_facts(world->registry, "hurt", &facts));
+    srv_model_facts_release(&facts);
+    assert_int_equal(srv_blobs_put(world->blobs, facts.blob, "garbage", 7, NULL), EFM_OK);
+    world_reopen(world);
+    assert_true(is_ready(world, "good", 0));
+    assert_int_equal(state_of(world, "hurt"), SRV_MODEL_FAILED);
+    assert_true(srv_registry_model_facts(world->registry, "hurt", &facts));
+    assert_true(strlen(facts.reason) > 0);
+    srv_model_facts_release(&facts);
+    assert_int_equal(load_model(world, "hurt"), API_P_INVALID_MODEL);
+    assert_int_equal(put_model(world, "hurt", 1, NULL), API_P_NONE);
+    assert_true(is_ready(world, "hurt", 1));
+}
 
-    write_file(f, "models/bad.safetensors", "\x10\0\0\0\0\0\0\0garbage", 15);
-    write_file(f, "models/empty.safetensors", "", 0);
-    write_file(f, "models/-bad-name.safetensors", "x", 1);
-    write_file(f, "models/.crashed.safetensors.tmp", "half", 4);
-    write_file(f, "models/notes.txt", "mine", 4);
-    write_file(f, "datasets/short.dataset", "\x10\0\0", 3);
-    write_file(f, "datasets/huge.dataset", "\xff\xff\xff\xff\xff\xff\xff\xff", 8);
-    write_file(f, "datasets/header.dataset", "\x02\0\0\0\0\0\0\0{}", 10);
+static void what_was_cut_off_is_removed(void **state)
+{
+    struct world *world = *state;
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_int_equal(put_toy(world, "d"), API_P_NONE);
+    static const char *const keys[] = {"models/a/0123", "models/gone/0123.safetensors", "datasets/d/0123",
+                                       "datasets/d/0123.png", "jobs/job_1/ckpt"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        assert_int_equal(srv_blobs_put(world->blobs, keys[i], "x", 1, NULL), EFM_OK);
+    world->options.orphan_seconds = 3600; /* somebody else may be writing them */
+    world_reopen(world);
+    assert_int_equal(blob_count(world, ""), 8);
+    world->options.orphan_seconds = 0;
+    world_reopen(world);
+    assert_int_equal(blob_count(world, ""), 4);
+    assert_int_equal(blob_count(world, "jobs/"), 1); /* somebody else's */
+    assert_true(is_ready(world, "a", 0));
+    assert_true(has_toy(world, "d"));
+}
+
+/* ---- files that are taken in ---- */
+
+static size_t make_old_dataset(uint8_t out[1000])
+{
+    char sha256[65];
+    efm_sha256_hex(WORLD_TOY, strlen(WORLD_TOY), sha256);
+    memset(out, 0, 8);
+    int length = snprintf((char *)out + 8, 900, "{\"efmd_dataset\":1,\"query\":\"\",\"sha256\":\"%s\"}%s",
+                          sha256, WORLD_TOY);
+    out[0] = (uint8_t)((size_t)length - strlen(WORLD_TOY));
+    return (size_t)length + 8;
+}
+
+static void files_are_taken_in(void **state)
+{
+    struct world *world = *state;
     char path[600];
-    file_path(f, "datasets/pipe.dataset", path);
+    uint8_t old[1000];
+    struct srv_model_facts facts = {0};
+    world_open(world); /* makes the folder */
+    assert_false(file_exists(world, "datasets"));
+    world_close(world);
+    size_t size = make_old_dataset(old);
+    world_path(world, "datasets", path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    write_file(world, "datasets/d.dataset", old, size);
+    write_file(world, "models/m.safetensors", world->weights[0].data, world->weights[0].size);
+    world_path(world, "models/m.safetensors", path);
+    const struct timespec times[2] = {{.tv_sec = 1234567890}, {.tv_sec = 1234567890}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    world_open(world);
+    assert_true(is_ready(world, "m", 0));
+    assert_true(has_toy(world, "d"));
+    assert_true(srv_registry_model_facts(world->registry, "m", &facts));
+    assert_int_equal(facts.created, 1234567890);
+    srv_model_facts_release(&facts);
+    assert_false(file_exists(world, "models/m.safetensors"));
+    assert_false(file_exists(world, "datasets/d.dataset"));
+
+    /* again, as after a start that was cut off before the file was removed; and a new one of the same name */
+    write_file(world, "models/m.safetensors", world->weights[0].data, world->weights[0].size);
+    world_reopen(world);
+    assert_true(is_ready(world, "m", 0));
+    assert_true(srv_registry_model_facts(world->registry, "m", &facts));
+    assert_int_equal(facts.created, 1234567890);
+    srv_model_facts_release(&facts);
+    write_file(world, "models/m.safetensors", world->weights[1].data, world->weights[1].size);
+    world_reopen(world);
+    assert_true(is_ready(world, "m", 1));
+    assert_false(file_exists(world, "models/m.safetensors"));
+    assert_int_equal(blob_count(world, "models/"), 1);
+}
+
+static void damaged_files_are_left(void **state)
+{
+    struct world *world = *state;
+    char path[600];
+    uint8_t old[1000];
+    world_open(world);
+    assert_int_equal(put_model(world, "good", 0, NULL), API_P_NONE);
+    world_close(world);
+    size_t size = make_old_dataset(old);
+    world_path(world, "datasets", path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    write_file(world, "models/bad.safetensors", "\x10\0\0\0\0\0\0\0garbage", 15);
+    write_file(world, "models/empty.safetensors", "", 0);
+    write_file(world, "models/-bad-name.safetensors", "x", 1);
+    write_file(world, "models/notes.txt", "mine", 4);
+    write_file(world, "datasets/short.dataset", "\x10\0\0", 3);
+    write_file(world, "datasets/huge.dataset", "\xff\xff\xff\xff\xff\xff\xff\xff", 8);
+    write_file(world, "datasets/header.dataset", "\x02\0\0\0\0\0\0\0{}", 10);
+    world_path(world, "datasets/pipe.dataset", path);
     assert_int_equal(mkfifo(path, 0600), 0); /* must not keep the start waiting */
-    file_path(f, "datasets/hurt.dataset", path);
-    FILE *file = fopen(path, "r+b");
-    assert_non_null(file);
-    assert_int_equal(fseek(file, -2, SEEK_END), 0);
-    assert_int_equal(fputc('5', file), '5');
-    assert_int_equal(fclose(file), 0);
-
-    open_registry(f);
-    assert_true(has_model(f, "good", f->models[0]));
-    assert_true(has_dataset(f, "good"));
-    assert_false(has_model(f, "bad", NULL));
-    assert_false(has_dataset(f, "hurt"));
-    assert_false(has_dataset(f, "header"));
-    /* left where they are, but for what a crash left half written */
-    assert_true(file_exists(f, "models/bad.safetensors"));
-    assert_true(file_exists(f, "models/notes.txt"));
-    assert_true(file_exists(f, "datasets/hurt.dataset"));
-    assert_false(file_exists(f, "models/.crashed.safetensors.tmp"));
-    /* and in nobody's way */
-    assert_int_equal(put_model(f, "bad", f->models[1], "", NULL), API_P_NONE);
-    reopen(f);
-    assert_true(has_model(f, "bad", f->models[1]));
+    old[size - 2] = '5';
+    write_file(world, "datasets/hurt.dataset", old, size);
+    world_open(world);
+    assert_true(is_ready(world, "good", 0));
+    static const char *const names[] = {"models/bad.safetensors",       "models/empty.safetensors",
+                                        "models/-bad-name.safetensors", "models/notes.txt",
+                                        "datasets/hurt.dataset",        "datasets/header.dataset"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_true(file_exists(world, names[i]));
+    assert_int_equal(state_of(world, "bad"), SRV_MODEL_UNKNOWN);
+    assert_false(has_toy(world, "hurt"));
+    assert_int_equal(blob_count(world, "datasets/"), 0);
+    assert_int_equal(put_model(world, "bad", 1, ""), API_P_NONE); /* in nobody's way */
+    world_reopen(world);
+    assert_true(is_ready(world, "bad", 1));
 }
 
-static void test_second_daemon_is_refused(void **state)
+static void a_folder_that_cannot_be_made(void **state)
 {
-    struct fixture *f = *state;
-    open_registry(f);
-    struct srv_registry *second;
-    struct efm_error error = {0};
-    assert_int_equal(srv_registry_create(&second, &f->options, f->metrics, NULL, &error), EFM_E_IO);
-    assert_null(second);
-    assert_non_null(strstr(error.message, "in use by another"));
-    reopen(f);
-}
-
-/* `created` comes back from the file: a restart a second later must not change it. */
-static void test_files_keep_their_time(void **state)
-{
-    struct fixture *f = *state;
-    const struct srv_storage_part part = {"abc", 3};
-    int folder;
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    int64_t changed = 0;
-    assert_int_equal(srv_storage_folder(f->directory, &folder, NULL), EFM_OK);
-    assert_int_equal(srv_storage_write(folder, "old.txt", &part, 1, 1234567890, NULL), EFM_OK);
-    assert_int_equal(srv_storage_read(folder, "old.txt", 100, &bytes, &size, &changed, NULL), EFM_OK);
-    assert_int_equal(size, 3);
-    assert_memory_equal(bytes, "abc", 3);
-    assert_int_equal(changed, 1234567890);
-    efm_free(bytes);
-    close(folder);
-}
-
-static void test_directory_that_cannot_be_made(void **state)
-{
-    struct fixture *f = *state;
+    struct world *world = *state;
     char path[600];
-    write_file(f, "file", "", 0);
-    file_path(f, "file/state", path);
-    f->options.state_dir = path;
     struct efm_error error = {0};
-    assert_int_equal(srv_registry_create(&f->registry, &f->options, f->metrics, NULL, &error), EFM_E_IO);
-    assert_null(f->registry);
+    write_file(world, "file", "", 0);
+    world_path(world, "file/state", path);
+    world->options.adopt = path;
+    assert_int_equal(srv_registry_create(&world->registry, &world->options, world->metrics, NULL, &error),
+                     EFM_E_IO);
+    assert_null(world->registry);
     assert_true(strlen(error.message) > 0);
-    file_path(f, "a/b/c", path);
-    open_registry(f);
-}
-
-static void test_no_room(void **state)
-{
-    struct fixture *f = *state;
-    size_t bytes = efm_model_bytes(f->models[0]);
-    f->options.max_memory = 2 * bytes + bytes / 2;
-    f->options.max_models = 2;
-    open_registry(f);
-    assert_int_equal(put_model(f, "a", f->models[0], NULL, NULL), API_P_NONE);
-    assert_int_equal(put_model(f, "b", f->models[0], NULL, NULL), API_P_NONE);
-    assert_int_equal(put_model(f, "c", f->models[0], NULL, NULL), API_P_CONFLICT);
-    /* replacing needs no room for both */
-    assert_int_equal(put_model(f, "b", f->models[1], NULL, NULL), API_P_NONE);
-    assert_true(srv_registry_room(f->registry) < bytes);
-    srv_registry_destroy(f->registry);
-
-    f->options.max_models = 3;
-    open_registry(f);
-    assert_int_equal(put_model(f, "c", f->models[0], NULL, NULL), API_P_NO_MEMORY);
-    assert_false(has_model(f, "c", NULL));
-    assert_false(file_exists(f, "models/c.safetensors"));
-    srv_registry_destroy(f->registry);
-
-    f->options.max_memory =
-        bytes + bytes / 2; /* the next start with less: one is loaded, one is left alone */
-    open_registry(f);
-    assert_true(has_model(f, "a", NULL));
-    assert_false(has_model(f, "b", NULL));
-    assert_true(file_exists(f, "models/b.safetensors"));
-}
-
-static void test_conditions(void **state)
-{
-    struct fixture *f = *state;
-    open_registry(f);
-    const char *first = efm_model_sha256(f->models[0]);
-    assert_int_equal(put_model(f, "a", f->models[0], first, NULL), API_P_PRECONDITION_FAILED);
-    assert_int_equal(put_model(f, "a", f->models[0], "", NULL), API_P_NONE);
-    assert_int_equal(put_model(f, "a", f->models[1], "", NULL), API_P_PRECONDITION_FAILED);
-    assert_true(has_model(f, "a", f->models[0]));
-    assert_int_equal(put_model(f, "a", f->models[1], first, NULL), API_P_NONE);
-    assert_int_equal(put_model(f, "a", f->models[0], first, NULL), API_P_PRECONDITION_FAILED);
-    assert_true(has_model(f, "a", f->models[1]));
 }
 
 /* A full disk, as far as a process can have one of its own. */
-static void test_disk_refuses(void **state)
+static void the_disk_refuses(void **state)
 {
-    struct fixture *f = *state;
-    open_registry(f);
-    assert_int_equal(put_model(f, "a", f->models[0], NULL, NULL), API_P_NONE);
-    size_t room = srv_registry_room(f->registry);
+    struct world *world = *state;
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    size_t room = srv_registry_room(world->registry);
     struct rlimit before, small;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     small = before;
-    small.rlim_cur = 100;
+    small.rlim_cur = 10;
     void (*old)(int) = signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    enum api_problem_code replaced = put_model(f, "a", f->models[1], NULL, NULL);
-    enum api_problem_code fresh = put_dataset(f, "d");
+    enum api_problem_code replaced = put_model(world, "a", 1, NULL);
+    enum api_problem_code fresh = put_toy(world, "d");
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     signal(SIGXFSZ, old);
     assert_int_equal(replaced, API_P_STORAGE);
     assert_int_equal(fresh, API_P_STORAGE);
-    assert_true(has_model(f, "a", f->models[0]));
-    assert_false(has_dataset(f, "d"));
-    assert_int_equal(srv_registry_room(f->registry), room);
-    assert_false(file_exists(f, "datasets/.d.dataset.tmp"));
-    reopen(f);
-    assert_true(has_model(f, "a", f->models[0]));
-    assert_false(has_dataset(f, "d"));
+    assert_true(is_ready(world, "a", 0));
+    assert_int_equal(srv_registry_room(world->registry), room);
+    assert_int_equal(blob_count(world, ""), 1);
+    world_reopen(world);
+    assert_true(is_ready(world, "a", 0));
+    assert_false(has_toy(world, "d"));
 }
 
+/* ---- lists and metrics ---- */
+
 struct seen {
-    struct fixture *f;
+    struct world *world;
     char names[100];
 };
 
@@ -459,83 +433,88 @@ static void append_name(struct seen *seen, const char *name)
     snprintf(seen->names + used, sizeof seen->names - used, "%s ", name);
 }
 
-static void see_model(void *context, const char *name, const struct efm_model *model, int64_t created)
+static void see_model(void *context, const struct srv_model_facts *facts)
 {
     struct seen *seen = context;
-    assert_non_null(model);
-    assert_true(created > 0);
-    append_name(seen, name);
     struct api_problem problem = {0};
-    if (strcmp(name, "b") == 0) /* the registry may change meanwhile */
-        assert_true(srv_registry_delete_model(seen->f->registry, "b", &problem));
+    assert_true(facts->created > 0);
+    append_name(seen, facts->name);
+    if (strcmp(facts->name, "b") == 0) /* the registry may change meanwhile */
+        assert_true(srv_registry_delete_model(seen->world->registry, "b", NULL, &problem));
 }
 
-static void see_dataset(void *context, const char *name, const struct efm_dataset *dataset, int64_t created)
+static void see_dataset(void *context, const struct srv_dataset_facts *facts)
 {
-    struct seen *seen = context;
-    assert_non_null(dataset);
-    assert_true(created > 0);
-    append_name(seen, name);
+    append_name(context, facts->name);
 }
 
-static void test_each_is_sorted(void **state)
+static void each_is_sorted(void **state)
 {
-    struct fixture *f = *state;
-    f->options.state_dir = NULL;
-    open_registry(f);
-    const char *names[] = {"c", "a", "d", "b", "B"};
+    struct world *world = *state;
+    static const char *const names[] = {"c", "a", "d", "b", "B"};
+    struct seen seen = {.world = world};
+    world_open(world);
     for (size_t i = 0; i < 5; i++)
-        assert_int_equal(put_model(f, names[i], f->models[0], NULL, NULL), API_P_NONE);
-    struct seen seen = {.f = f};
-    srv_registry_each_model(f->registry, see_model, &seen);
+        assert_int_equal(put_model(world, names[i], 0, NULL), API_P_NONE);
+    srv_registry_each_model(world->registry, see_model, &seen);
     assert_string_equal(seen.names, "B a b c d ");
-    assert_int_equal(put_dataset(f, "y"), API_P_NONE);
-    assert_int_equal(put_dataset(f, "x"), API_P_NONE);
+    assert_int_equal(put_toy(world, "y"), API_P_NONE);
+    assert_int_equal(put_toy(world, "x"), API_P_NONE);
     seen.names[0] = '\0';
-    srv_registry_each_dataset(f->registry, see_dataset, &seen);
+    srv_registry_each_dataset(world->registry, see_dataset, &seen);
     assert_string_equal(seen.names, "x y ");
 }
 
-static void test_metrics_follow(void **state)
+static void metrics_follow(void **state)
 {
-    struct fixture *f = *state;
-    f->options.state_dir = NULL;
-    open_registry(f);
-    assert_int_equal(put_model(f, "m", f->models[0], NULL, NULL), API_P_NONE);
-    assert_int_equal(put_dataset(f, "d"), API_P_NONE);
-    struct efm_buffer out = efm_buffer_limited(1 << 20);
-    srv_metrics_render(f->metrics, &out);
-    efm_buffer_append(&out, "", 1);
-    assert_non_null(strstr((char *)out.data, "efm_model_loaded{model=\"m\"} 1\n"));
-    assert_non_null(strstr((char *)out.data, "efm_datasets 1\n"));
-    efm_buffer_release(&out);
+    struct world *world = *state;
     struct api_problem problem = {0};
-    assert_true(srv_registry_delete_model(f->registry, "m", &problem));
-    assert_true(srv_registry_delete_dataset(f->registry, "d", &problem));
-    srv_metrics_render(f->metrics, &out);
-    efm_buffer_append(&out, "", 1);
-    assert_null(strstr((char *)out.data, "model=\"m\""));
-    assert_non_null(strstr((char *)out.data, "efm_datasets 0\n"));
-    efm_buffer_release(&out);
+    world_open(world);
+    assert_int_equal(put_model(world, "m", 0, NULL), API_P_NONE);
+    assert_int_equal(put_toy(world, "d"), API_P_NONE);
+    assert_true(metric(world, "efm_model_loaded{model=\"m\"}") == 1);
+    assert_true(metric(world, "efm_model_memory_bytes{model=\"m\"}") == (double)world->model_bytes);
+    assert_true(metric(world, "efm_model_loads_total{outcome=\"ready\"}") == 1);
+    assert_true(metric(world, "efm_datasets") == 1);
+    assert_true(metric(world, "efm_dataset_bytes") == (double)strlen(WORLD_TOY));
+    assert_true(srv_registry_unload(world->registry, "m", &problem));
+    assert_true(metric(world, "efm_model_loaded{model=\"m\"}") == -1);
+    assert_true(metric(world, "efm_model_unloads_total{reason=\"unloaded\"}") == 1);
+    assert_true(srv_registry_delete_dataset(world->registry, "d", NULL, &problem));
+    assert_true(metric(world, "efm_datasets") == 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define IN_MEMORY(name)                                                                                      \
+    {                                                                                                        \
+        "memory/" #name, name, setup_memory, teardown, NULL                                                  \
+    }
+#define IN_FILES(name)                                                                                       \
+    {                                                                                                        \
+        "files/" #name, name, setup_files, teardown, NULL                                                    \
+    }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_in_memory),
-        TEST(test_with_files),
-        TEST(test_restart),
-        TEST(test_damage_is_skipped),
-        TEST(test_second_daemon_is_refused),
-        TEST(test_directory_that_cannot_be_made),
-        TEST(test_files_keep_their_time),
-        TEST(test_no_room),
-        TEST(test_conditions),
-        TEST(test_disk_refuses),
-        TEST(test_each_is_sorted),
-        TEST(test_metrics_follow),
+        IN_MEMORY(put_replace_delete),
+        IN_FILES(put_replace_delete),
+        IN_MEMORY(facts_say_what_was_put),
+        IN_MEMORY(a_bad_file_leaves_the_old_model),
+        IN_MEMORY(there_is_a_most),
+        IN_MEMORY(conditions),
+        IN_MEMORY(two_registries_on_one_store),
+        IN_MEMORY(a_restart_keeps_all),
+        IN_FILES(a_restart_keeps_all),
+        IN_MEMORY(a_damaged_blob_is_a_failed_model),
+        IN_FILES(a_damaged_blob_is_a_failed_model),
+        IN_MEMORY(what_was_cut_off_is_removed),
+        IN_FILES(what_was_cut_off_is_removed),
+        IN_FILES(files_are_taken_in),
+        IN_FILES(damaged_files_are_left),
+        IN_FILES(a_folder_that_cannot_be_made),
+        IN_FILES(the_disk_refuses),
+        IN_MEMORY(each_is_sorted),
+        IN_MEMORY(metrics_follow),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("server/registry", tests, NULL, NULL);
 }
