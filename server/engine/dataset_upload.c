@@ -229,6 +229,8 @@ static bool keep(struct srv_dataset_upload *upload, const struct efm_dataset *da
     if (item == NULL)
         return api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory for the dataset");
     if (!srv_registry_commit(registry, &registry->datasets, item, put, problem)) {
+        memcpy(upload->blob, item->blob, sizeof upload->blob);
+        memcpy(upload->preview, item->preview, sizeof upload->preview);
         srv_item_free(item);
         return false;
     }

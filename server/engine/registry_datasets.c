@@ -5,13 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Samples in a file of their own need no memory: there the disk is the bound. */
+/* Samples in a file of their own need no memory: there as much as may be stored may also be unpacked. */
 void srv_registry_limit_reading(const struct srv_registry *registry, struct efm_dataset_options *options)
 {
     const uint64_t quota = registry->options.dataset_quota;
+    const size_t budget = registry->options.memory_budget;
     options->image_limits = registry->options.image_limits;
     options->scratch = registry->options.scratch;
-    if (options->scratch != NULL || quota < options->max_decoded_bytes)
+    if (options->scratch == NULL && budget < options->max_decoded_bytes)
+        options->max_decoded_bytes = budget;
+    if (options->scratch != NULL && quota > options->max_decoded_bytes)
         options->max_decoded_bytes = quota < SIZE_MAX ? (size_t)quota : SIZE_MAX;
 }
 

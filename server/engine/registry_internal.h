@@ -102,7 +102,7 @@ EFM_MUST_CHECK enum efm_status srv_registry_fetch(struct srv_registry *registry,
                                                   const struct srv_shelf *shelf, const char *name,
                                                   struct srv_item **item, struct efm_error *error);
 /* Commits the record and puts the item, which is taken over when this is true; its blobs are there already. The blobs that were
- * replaced are removed. */
+ * replaced are removed. On failure the item names the blobs that the caller is to remove. */
 bool srv_registry_commit(struct srv_registry *registry, struct srv_shelf *shelf, struct srv_item *item,
                          struct srv_put *put, struct api_problem *problem);
 bool srv_registry_delete(struct srv_registry *registry, struct srv_shelf *shelf, const char *name,

@@ -280,6 +280,26 @@ static bool reserve(struct srv_registry *registry, struct srv_shelf *shelf, stru
     return good || api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory for one %s more", shelf->noun);
 }
 
+/* A commit that failed may have happened all the same. When nobody can say, the new blobs stay, for the record may name them; the next
+ * start removes those that it does not. */
+static enum efm_status settle_doubt(struct srv_registry *registry, const struct srv_shelf *shelf,
+                                    struct srv_item *item, const struct efm_error *failure,
+                                    struct api_problem *problem)
+{
+    struct srv_item *stored = NULL;
+    enum efm_status status = srv_registry_fetch(registry, shelf, item->name, &stored, NULL);
+    const bool happened = status == EFM_OK && strcmp(stored->blob, item->blob) == 0;
+    if (happened)
+        item->version = stored->version;
+    else if (status != EFM_OK && status != EFM_E_NOT_FOUND)
+        item->blob[0] = item->preview[0] = '\0';
+    srv_item_free(stored);
+    if (happened)
+        return EFM_OK;
+    srv_registry_store_failed(registry, failure, problem);
+    return EFM_E_INTERNAL;
+}
+
 /* One attempt; EFM_E_... of a lost race asks for another. */
 static enum efm_status try_commit(struct srv_registry *registry, struct srv_shelf *shelf,
                                   struct srv_item *item, struct srv_put *put, struct srv_item **present,
@@ -292,11 +312,9 @@ static enum efm_status try_commit(struct srv_registry *registry, struct srv_shel
     if (*present == NULL && !srv_registry_check_expected(registry, shelf, item->name, NULL, problem))
         return EFM_E_INTERNAL;
     enum efm_status status = write_record(registry, shelf, item, *present, &error);
-    if (status != EFM_OK && !lost_race(status)) {
-        srv_registry_store_failed(registry, &error, problem);
-        return EFM_E_INTERNAL;
-    }
-    return status;
+    if (status == EFM_OK || lost_race(status))
+        return status;
+    return settle_doubt(registry, shelf, item, &error, problem);
 }
 
 bool srv_registry_commit(struct srv_registry *registry, struct srv_shelf *shelf, struct srv_item *item,
