@@ -21,6 +21,12 @@
     X(API_P_MALFORMED_JSON, 400, "malformed_json", "The JSON cannot be parsed")                              \
     X(API_P_MALFORMED_MULTIPART, 400, "malformed_multipart", "The multipart form cannot be parsed")          \
     X(API_P_EMPTY_BODY, 400, "empty_body", "The request has no body")                                        \
+    X(API_P_UNSUPPORTED_PARAMETER, 400, "unsupported_parameter",                                             \
+      "The parameter or its value is not taken here")                                                        \
+      "The parameter is known, but not to this server")                                                      \
+    X(API_P_UNAUTHORIZED, 401, "unauthorized", "A valid API key is needed")                                  \
+    X(API_P_FORBIDDEN, 403, "forbidden", "This key, or this place, does not allow it")                       \
+    X(API_P_FOREIGN_ORIGIN, 403, "foreign_origin", "Pages of this origin may not ask")                       \
     X(API_P_NOT_FOUND, 404, "not_found", "There is nothing at this path")                                    \
     X(API_P_UNKNOWN_MODEL, 404, "unknown_model", "There is no model of this name")                           \
     X(API_P_UNKNOWN_DATASET, 404, "unknown_dataset", "There is no dataset of this name")                     \
@@ -42,6 +48,7 @@
     X(API_P_NOT_AN_IMAGE, 415, "not_an_image", "The bytes are not a PNG, JPEG or WebP image")                \
     X(API_P_UNSUPPORTED_IMAGE, 415, "unsupported_image", "This kind of image is not taken")                  \
     X(API_P_RANGE, 416, "range_not_satisfiable", "The file has no such bytes")                               \
+    X(API_P_MISDIRECTED, 421, "misdirected", "The server is not asked under this name")                      \
     X(API_P_DAMAGED_IMAGE, 422, "damaged_image", "The image is truncated or damaged")                        \
     X(API_P_IMAGE_TOO_SMALL, 422, "image_too_small", "The image is too small to be meant")                   \
     X(API_P_INVALID_PARAMETER, 422, "invalid_parameter", "A parameter is out of range or of a wrong kind")   \
@@ -59,6 +66,7 @@
     X(API_P_URL_REFUSED, 422, "url_refused", "The server does not go to this address")                       \
     X(API_P_KEY_REUSED, 422, "idempotency_key_reused", "The key was used for another request")               \
     X(API_P_QUEUE_FULL, 429, "queue_full", "Queue is full")                                                  \
+    X(API_P_CLIENT_LIMIT, 429, "client_limit", "This client has too many requests under way")                \
     X(API_P_INTERNAL, 500, "internal", "Something broke inside the server")                                  \
     X(API_P_DRAINING, 503, "draining", "The server is shutting down")                                        \
     X(API_P_NO_MEMORY, 503, "insufficient_memory", "There is no memory for this now")                        \
