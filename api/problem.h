@@ -23,7 +23,6 @@
     X(API_P_EMPTY_BODY, 400, "empty_body", "The request has no body")                                        \
     X(API_P_UNSUPPORTED_PARAMETER, 400, "unsupported_parameter",                                             \
       "The parameter or its value is not taken here")                                                        \
-      "The parameter is known, but not to this server")                                                      \
     X(API_P_UNAUTHORIZED, 401, "unauthorized", "A valid API key is needed")                                  \
     X(API_P_FORBIDDEN, 403, "forbidden", "This key, or this place, does not allow it")                       \
     X(API_P_FOREIGN_ORIGIN, 403, "foreign_origin", "Pages of this origin may not ask")                       \
