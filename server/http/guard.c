@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/guard.h"
+
+#include "core/base/buffer.h"
+#include "core/base/memory.h"
+#include "server/http/guard_keys.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CLIENTS = 4096, FILE_MOST = 1 << 20, LOOK_SECONDS = 1, WORDS_MOST = 32, WORD_SIZE = 128 };
+
+struct word_list {
+    char words[WORDS_MOST][WORD_SIZE];
+    size_t count;
+};
+
+struct client {
+    char name[SRV_CLIENT_SIZE];
+    size_t requests; /* 0: the place is free */
+};
+
+struct srv_guard {
+    struct word_list hosts, origins;
+    bool any_origin, loopback, admin_open;
+    size_t client_requests;
+    char keys_file[512];
+    pthread_mutex_t lock; /* of all below */
+    struct srv_keys keys;
+    struct timespec changed; /* of the file of keys as it was read */
+    off_t size;
+    time_t looked;
+    struct client *clients; /* [CLIENTS], open addressing */
+};
+
+/* ---- words of the options ---- */
+
+static enum efm_status parse_words(struct word_list *list, const char *text, bool (*good)(const char *word),
+                                   const char *noun, struct efm_error *error)
+{
+    while (*(text += strspn(text, " \t,")) != '\0') {
+        const size_t length = strcspn(text, " \t,");
+        if (list->count == WORDS_MOST || length >= WORD_SIZE)
+            return efm_error_set(error, EFM_E_ARGUMENT, "there are too many of %s, or one is too long", noun);
+        char *word = list->words[list->count];
+        for (size_t i = 0; i < length; i++)
+            word[i] = (char)tolower((unsigned char)text[i]);
+        word[length] = '\0';
+        if (!good(word))
+            return efm_error_set(error, EFM_E_ARGUMENT, "'%s' is none of %s", word, noun);
+        list->count++;
+        text += length;
+    }
+    return EFM_OK;
+}
+
+static bool is_host(const char *word)
+{
+    return word[0] != '\0' && strpbrk(word, "/@?#\\") == NULL;
+}
+
+static bool is_origin(const char *word)
+{
+    if (strcmp(word, "*") == 0)
+        return true;
+    const char *host = strncmp(word, "https://", 8) == 0  ? word + 8
+                       : strncmp(word, "http://", 7) == 0 ? word + 7
+                                                          : "";
+    return is_host(host);
+}
+
+static bool lists(const struct word_list *list, const char *word)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcasecmp(list->words[i], word) == 0)
+            return true;
+    return false;
+}
+
+/* ---- the file of keys ---- */
+
+static enum efm_status read_file(const char *path, struct efm_buffer *out, struct stat *facts,
+                                 struct efm_error *error)
+{
+    char piece[4096];
+    ssize_t got = 0;
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    bool good = file >= 0 && fstat(file, facts) == 0;
+    while (good && (got = read(file, piece, sizeof piece)) > 0)
+        good = efm_buffer_append(out, piece, (size_t)got) == EFM_OK;
+    good = good && got == 0;
+    const int reason = errno;
+    explicit_bzero(piece, sizeof piece);
+    if (file >= 0)
+        close(file);
+    if (good)
+        return EFM_OK;
+    return efm_error_set(error, EFM_E_IO, "the file of keys %.150s cannot be read: %s", path,
+                         out->status == EFM_OK ? strerror(reason) : "it is too large");
+}
+
+/* (locked, or at creation) Puts what the file says in place of what was read before; on failure that stays. */
+static enum efm_status read_keys(struct srv_guard *guard, struct efm_error *error)
+{
+    struct efm_buffer text = efm_buffer_limited(FILE_MOST);
+    struct srv_keys keys = {0};
+    struct stat facts;
+    enum efm_status status = read_file(guard->keys_file, &text, &facts, error);
+    if (status == EFM_OK)
+        status = srv_keys_parse(&keys, (const char *)text.data, text.size, error);
+    if (text.data != NULL)
+        explicit_bzero(text.data, text.size);
+    efm_buffer_release(&text);
+    if (status != EFM_OK)
+        return status;
+    srv_keys_release(&guard->keys);
+    guard->keys = keys;
+    guard->changed = facts.st_mtim;
+    guard->size = facts.st_size;
+    return EFM_OK;
+}
+
+/* (locked) */
+static void look_at_file(struct srv_guard *guard)
+{
+    struct stat facts;
+    const time_t now = time(NULL);
+    if (guard->keys_file[0] == '\0' || now - guard->looked < LOOK_SECONDS)
+        return;
+    guard->looked = now;
+    if (stat(guard->keys_file, &facts) != 0 ||
+        (facts.st_mtim.tv_sec == guard->changed.tv_sec && facts.st_mtim.tv_nsec == guard->changed.tv_nsec &&
+         facts.st_size == guard->size))
+        return;
+    // one that cannot be read leaves the keys as they were: half a file must not lock everybody out, or let anybody in
+    if (read_keys(guard, NULL) != EFM_OK)
+        guard->changed = facts.st_mtim, guard->size = facts.st_size;
+}
+
+/* ---- life ---- */
+
+enum efm_status srv_guard_create(struct srv_guard **guard, const struct srv_guard_options *options,
+                                 struct efm_error *error)
+{
+    struct srv_guard *made = efm_allocate_array(1, sizeof *made);
+    *guard = NULL;
+    if (made == NULL)
+        return efm_error_set(error, EFM_E_MEMORY, "no memory for the guard");
+    pthread_mutex_init(&made->lock, NULL);
+    made->loopback = options->loopback;
+    made->admin_open = options->admin_open;
+    made->client_requests = options->client_requests;
+    made->clients = efm_allocate_array(CLIENTS, sizeof *made->clients);
+    snprintf(made->keys_file, sizeof made->keys_file, "%s", options->keys_file);
+    enum efm_status status =
+        made->clients == NULL ? efm_error_set(error, EFM_E_MEMORY, "no memory for the guard") : EFM_OK;
+    const char *hosts = options->hosts;
+    if (hosts[0] == '\0' && options->loopback)
+        hosts = "localhost 127.0.0.1 [::1]";
+    if (status == EFM_OK)
+        status = parse_words(&made->hosts, hosts, is_host, "the host names", error);
+    if (status == EFM_OK)
+        status = parse_words(&made->origins, options->origins, is_origin, "the origins", error);
+    if (status == EFM_OK && made->keys_file[0] != '\0')
+        status = read_keys(made, error);
+    made->any_origin = lists(&made->origins, "*");
+    if (status != EFM_OK) {
+        srv_guard_destroy(made);
+        return status;
+    }
+    *guard = made;
+    return EFM_OK;
+}
+
+void srv_guard_destroy(struct srv_guard *guard)
+{
+    if (guard == NULL)
+        return;
+    srv_keys_release(&guard->keys);
+    efm_free(guard->clients);
+    pthread_mutex_destroy(&guard->lock);
+    efm_free(guard);
+}
+
+bool srv_guard_has_keys(struct srv_guard *guard)
+{
+    return guard->keys_file[0] != '\0';
+}
+
+/* ---- names and pages ---- */
+
+/* The name in a Host header without its port. */
+static bool host_name(const char *header, char out[WORD_SIZE])
+{
+    size_t length = header[0] == '[' ? strcspn(header, "]") + 1 : strcspn(header, ":");
+    if (length == 0 || length >= WORD_SIZE || length > strlen(header) ||
+        (header[length] != '\0' && header[length] != ':') ||
+        strspn(header + length + (header[length] == ':'), "0123456789") !=
+            strlen(header + length + (header[length] == ':')))
+        return false;
+    memcpy(out, header, length);
+    out[length] = '\0';
+    return true;
+}
+
+static bool check_host(const struct srv_guard *guard, const char *header, struct api_problem *problem)
+{
+    char name[WORD_SIZE];
+    if (guard->hosts.count == 0)
+        return true;
+    if (host_name(header, name) && lists(&guard->hosts, name))
+        return true;
+    return api_problem_set(problem, API_P_MISDIRECTED, NULL,
+                           "the Host header names none of the hosts that this server is (see --allow-host)");
+}
+
+/* A page that the server itself gave may ask it. */
+static bool is_own_origin(const struct srv_guard_request *request)
+{
+    const char *scheme = request->tls ? "https://" : "http://";
+    const size_t length = strlen(scheme);
+    return strncasecmp(request->origin, scheme, length) == 0 &&
+           strcasecmp(request->origin + length, request->host) == 0;
+}
+
+static bool check_origin(const struct srv_guard *guard, const struct srv_guard_request *request,
+                         struct srv_guard_pass *pass, struct api_problem *problem)
+{
+    pass->cors = false;
+    if (request->origin[0] == '\0') {
+        if (strcasecmp(request->fetch_site, "cross-site") != 0 || guard->any_origin)
+            return true;
+    } else if (is_own_origin(request)) {
+        return true;
+    } else if (guard->any_origin || lists(&guard->origins, request->origin)) {
+        pass->cors = true;
+        return true;
+    }
+    return api_problem_set(problem, API_P_FOREIGN_ORIGIN, NULL,
+                           "pages of other origins may not ask this server (see --cors-origin)");
+}
+
+/* ---- keys ---- */
+
+/* What follows "Bearer "; "" when there is nothing of the kind. */
+static const char *bearer_token(const char *header)
+{
+    if (strncasecmp(header, "Bearer", 6) != 0 || (header[6] != ' ' && header[6] != '\t'))
+        return "";
+    return header + 6 + strspn(header + 6, " \t");
+}
+
+static bool check_without_keys(const struct srv_guard *guard, enum srv_scope scope, const char **reason,
+                               struct api_problem *problem)
+{
+    if (scope != SRV_SCOPE_ADMIN || guard->loopback || guard->admin_open)
+        return true;
+    *reason = "admin";
+    return api_problem_set(
+        problem, API_P_FORBIDDEN, NULL,
+        "this server can be reached from outside and has no keys: give it --api-keys-file, or "
+        "--admin open when something before it checks who asks");
+}
+
+static bool refuse_key(const char *word, const char *text, const char **reason, struct api_problem *problem)
+{
+    *reason = word;
+    return api_problem_set(problem, API_P_UNAUTHORIZED, NULL, "%s", text);
+}
+
+static bool check_key(struct srv_guard *guard, const struct srv_guard_request *request, enum srv_scope scope,
+                      struct srv_guard_pass *pass, const char **reason, struct api_problem *problem)
+{
+    const char *token = bearer_token(request->authorization);
+    struct srv_key key = {0};
+    if (scope == SRV_SCOPE_OPEN)
+        return true;
+    if (!srv_guard_has_keys(guard))
+        return check_without_keys(guard, scope, reason, problem);
+    if (token[0] == '\0')
+        return refuse_key("no_key", "send a key: Authorization: Bearer KEY", reason, problem);
+    pthread_mutex_lock(&guard->lock);
+    look_at_file(guard);
+    const struct srv_key *found = srv_keys_find(&guard->keys, token);
+    if (found != NULL)
+        key = *found;
+    pthread_mutex_unlock(&guard->lock);
+    if (found == NULL)
+        return refuse_key("wrong_key", "the key is not one of this server's", reason, problem);
+    if (time(NULL) >= key.expires)
+        return refuse_key("expired_key", "the key has expired", reason, problem);
+    snprintf(pass->client, sizeof pass->client, "key:%s", key.name);
+    if (scope == SRV_SCOPE_ADMIN ? key.admin : key.infer || key.admin)
+        return true;
+    *reason = "scope";
+    return api_problem_set(problem, API_P_FORBIDDEN, NULL, "the key is not for this: it takes the scope %s",
+                           scope == SRV_SCOPE_ADMIN ? "admin" : "infer");
+}
+
+bool srv_guard_check(struct srv_guard *guard, const struct srv_guard_request *request, enum srv_scope scope,
+                     struct srv_guard_pass *pass, const char **reason, struct api_problem *problem)
+{
+    *pass = (struct srv_guard_pass){0};
+    snprintf(pass->client, sizeof pass->client, "%.60s", request->address);
+    *reason = "host";
+    // probes ask by address, whatever the name of the server
+    if (scope != SRV_SCOPE_OPEN && !check_host(guard, request->host, problem))
+        return false;
+    *reason = "origin";
+    if (!check_origin(guard, request, pass, problem))
+        return false;
+    return check_key(guard, request, scope, pass, reason, problem);
+}
+
+/* ---- the share of one client ---- */
+
+static size_t place_of(const char *client)
+{
+    uint64_t hash = 1469598103934665603u; /* FNV-1a */
+    for (; *client != '\0'; client++)
+        hash = (hash ^ (unsigned char)*client) * 1099511628211u;
+    return (size_t)(hash % CLIENTS);
+}
+
+/* (locked) The client's place, or a free one; NULL when all are taken. Places are freed in any order, so the search goes on past
+ * free ones: a bounded number of steps. */
+static struct client *find_client(struct srv_guard *guard, const char *name)
+{
+    enum { STEPS = 64 };
+    struct client *free_place = NULL;
+    const size_t first = place_of(name);
+    for (size_t step = 0; step < STEPS; step++) {
+        struct client *client = &guard->clients[(first + step) % CLIENTS];
+        if (client->requests == 0 && free_place == NULL)
+            free_place = client;
+        else if (client->requests > 0 && strcmp(client->name, name) == 0)
+            return client;
+    }
+    return free_place;
+}
+
+bool srv_guard_enter(struct srv_guard *guard, const char *client, struct api_problem *problem)
+{
+    bool good = true;
+    if (guard->client_requests == 0)
+        return true;
+    pthread_mutex_lock(&guard->lock);
+    struct client *place = find_client(guard, client);
+    if (place == NULL || place->requests >= guard->client_requests) {
+        good = false;
+    } else {
+        if (place->requests == 0)
+            snprintf(place->name, sizeof place->name, "%s", client);
+        place->requests++;
+    }
+    pthread_mutex_unlock(&guard->lock);
+    if (good)
+        return true;
+    problem->retry_after = 1;
+    return api_problem_set(problem, API_P_CLIENT_LIMIT, NULL,
+                           "this client has %zu requests under way, which is what one may have",
+                           guard->client_requests);
+}
+
+void srv_guard_leave(struct srv_guard *guard, const char *client)
+{
+    if (guard->client_requests == 0)
+        return;
+    pthread_mutex_lock(&guard->lock);
+    struct client *place = find_client(guard, client);
+    if (place != NULL && place->requests > 0)
+        place->requests--;
+    pthread_mutex_unlock(&guard->lock);
+}
