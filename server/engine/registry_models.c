@@ -101,6 +101,18 @@ static bool make_model(struct making *making, struct api_problem *problem)
     return false;
 }
 
+/* What api_model_describe says, owned by the caller; NULL without memory for it. */
+static char *describe_model(const char *name, const struct efm_model *model)
+{
+    struct efm_buffer about = efm_buffer_limited(SRV_RECORD_DOCUMENT / 4);
+    char *text = NULL;
+    api_model_describe(name, model, &about);
+    if (efm_buffer_append(&about, "", 1) == EFM_OK)
+        text = efm_copy_string((const char *)about.data);
+    efm_buffer_release(&about);
+    return text;
+}
+
 /* ---- looking ---- */
 
 struct efm_model *srv_registry_model(struct srv_registry *registry, const char *name,
@@ -209,30 +221,44 @@ static void count_load(struct srv_registry *registry, const char *name, const st
     }
 }
 
-/* Makes the outcome known; the model of `making` stays the caller's. */
-static void end_load(struct srv_registry *registry, const struct errand *errand, const struct making *making,
-                     size_t memory, const struct api_problem *problem)
+/* (locked) The model is there for everybody. *about becomes its description: what it runs in is a matter of options, and may have
+ * changed since it was put. */
+static void show_loaded(struct srv_registry *registry, struct srv_item *item, struct efm_model *model,
+                        char **about)
 {
+    char *old = item->about;
+    item->state = SRV_MODEL_READY;
+    item->model = efm_model_ref(model);
+    item->memory = srv_registry_model_bytes(registry, model);
+    item->used = ++registry->clock;
+    if (*about != NULL) {
+        item->about = *about;
+        *about = old;
+    }
+    srv_metrics_set(registry->metrics, SRV_M_MODEL_LOADED, 1, "model=\"%s\"", item->name);
+    srv_metrics_set(registry->metrics, SRV_M_MODEL_BYTES, (double)item->memory, "model=\"%s\"", item->name);
+}
+
+/* Makes the outcome known; the model stays the caller's too. */
+static void end_load(struct srv_registry *registry, const struct errand *errand, struct efm_model *model,
+                     const struct api_problem *problem)
+{
+    char *about = model == NULL ? NULL : describe_model(errand->name, model);
     pthread_mutex_lock(&registry->lock);
     struct srv_item *item = srv_shelf_find(&registry->models, errand->name);
     if (item != NULL && item->version == errand->version && item->state == SRV_MODEL_LOADING) {
         item->loads++;
-        if (making->model == NULL) {
+        if (model == NULL)
             set_failure(item, problem);
-        } else if (item->leave) {
+        else if (item->leave)
             item->state = SRV_MODEL_UNLOADED;
-        } else {
-            item->state = SRV_MODEL_READY;
-            item->model = efm_model_ref(making->model);
-            item->memory = memory;
-            item->used = ++registry->clock;
-            srv_metrics_set(registry->metrics, SRV_M_MODEL_LOADED, 1, "model=\"%s\"", item->name);
-            srv_metrics_set(registry->metrics, SRV_M_MODEL_BYTES, (double)memory, "model=\"%s\"", item->name);
-        }
+        else
+            show_loaded(registry, item, model, &about);
     }
     atomic_fetch_sub(&registry->loading, 1);
     pthread_cond_broadcast(&registry->loaded);
     pthread_mutex_unlock(&registry->lock);
+    efm_free(about);
 }
 
 static bool load_blob(struct making *making, const struct errand *errand, struct api_problem *problem)
@@ -259,10 +285,9 @@ static struct efm_model *load(struct srv_registry *registry, const struct errand
     const double started = srv_clock();
     struct making making = {
         .registry = registry, .name = errand->name, .needs = errand->needs, .patience = errand->patience};
-    size_t memory =
-        load_blob(&making, errand, problem) ? srv_registry_model_bytes(registry, making.model) : 0;
+    load_blob(&making, errand, problem);
     count_load(registry, errand->name, problem, srv_clock() - started);
-    end_load(registry, errand, &making, memory, problem);
+    end_load(registry, errand, making.model, problem);
     return making.model;
 }
 
@@ -403,21 +428,16 @@ static bool write_blob(struct srv_registry *registry, const struct making *makin
     return status == EFM_OK || srv_registry_store_failed(registry, &error, problem);
 }
 
-static struct srv_item *describe(const struct making *making, int64_t created, const char *trained_by)
+static struct srv_item *make_item(const struct making *making, int64_t created, const char *trained_by)
 {
     struct srv_item *item = efm_allocate_array(1, sizeof *item);
-    struct efm_buffer about = efm_buffer_limited(SRV_RECORD_DOCUMENT / 4);
     if (item == NULL)
         return NULL;
     snprintf(item->name, sizeof item->name, "%s", making->name);
     snprintf(item->sha256, sizeof item->sha256, "%s", efm_model_sha256(making->model));
     snprintf(item->trained_by, sizeof item->trained_by, "%.63s", trained_by == NULL ? "" : trained_by);
     item->created = created;
-    api_model_describe(making->name, making->model, &about);
-    efm_buffer_append(&about, "", 1);
-    if (about.status == EFM_OK)
-        item->about = efm_copy_string((const char *)about.data);
-    efm_buffer_release(&about);
+    item->about = describe_model(making->name, making->model);
     item->memory = srv_registry_model_bytes(making->registry, making->model);
     item->needs = efm_model_bytes(making->model); /* working space is a matter of options */
     item->state = SRV_MODEL_READY;
@@ -433,7 +453,7 @@ static bool keep(struct srv_registry *registry, const struct making *making, int
                  struct srv_put *put, struct api_problem *problem)
 {
     char random[17] = "";
-    struct srv_item *item = describe(making, created, put->trained_by);
+    struct srv_item *item = make_item(making, created, put->trained_by);
     if (item == NULL)
         return api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory for the model");
     if (srv_registry_blob_key(&registry->models, making->name, random, ".safetensors", item->blob, problem) &&

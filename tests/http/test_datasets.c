@@ -172,13 +172,77 @@ static void bad_names(void **state)
     }
 }
 
+static void a_preview_to_look_at(void **state)
+{
+    struct efm_buffer file = efm_buffer_limited(TEST_FILE_LIMIT);
+    struct test_reply reply;
+    struct efm_image image = {0};
+    char etag[128], header[160];
+    (void)state;
+    test_make_pictures_tar(&file, 12, 8, 3, 1);
+    test_put_dataset(&server, "shown", file.data, file.size);
+    efm_buffer_release(&file);
+    test_send(&server, &(struct test_request){.path = "/v1/datasets/shown"}, &reply);
+    test_expect(&reply, 200, "application/json");
+    json_t *json = test_reply_json(&reply);
+    assert_int_equal(strlen(json_string_value(json_object_get(json, "sha256"))), 64);
+    const char *preview = json_string_value(json_object_get(json_object_get(json, "urls"), "preview"));
+    assert_string_equal(preview, "/v1/datasets/shown/preview.png");
+    json_decref(json);
+    test_reply_release(&reply);
+    test_send(&server, &(struct test_request){.path = "/v1/datasets/shown/preview.png"}, &reply);
+    test_expect(&reply, 200, "image/png");
+    test_read_picture(&image, reply.body, reply.size);
+    assert_true(image.width >= 24 && image.height >= 24);
+    efm_image_release(&image);
+    test_reply_header(&reply, "ETag", etag, sizeof etag);
+    test_reply_release(&reply);
+    snprintf(header, sizeof header, "If-None-Match: %s", etag);
+    test_expect_request(
+        &server, &(struct test_request){.path = "/v1/datasets/shown/preview.png", .header = header}, 304);
+    test_expect_problem(&server, &(struct test_request){.path = "/v1/datasets/nobody/preview.png"}, 404,
+                        "unknown_dataset");
+}
+
+/* The same bytes read in another way are another dataset. */
+static void conditions(void **state)
+{
+    const char *toy = "{\"toy\":\"uniform\",\"count\":4,\"shape\":[8,8,3]}";
+    struct test_reply reply;
+    char etag[128], none[160], match[160];
+    struct test_request put_it = {
+        .method = "PUT", .path = "/v1/datasets/guarded", .body = toy, .size = strlen(toy)};
+    (void)state;
+    put_it.header = "If-Match: *";
+    test_expect_problem(&server, &put_it, 412, "precondition_failed");
+    put_it.header = "If-None-Match: *";
+    test_send(&server, &put_it, &reply);
+    test_expect(&reply, 201, "application/json");
+    test_reply_header(&reply, "ETag", etag, sizeof etag);
+    test_reply_release(&reply);
+    test_expect_problem(&server, &put_it, 412, "precondition_failed");
+    snprintf(none, sizeof none, "If-None-Match: %s", etag);
+    snprintf(match, sizeof match, "If-Match: %s", etag);
+    struct test_request get_it = {.path = "/v1/datasets/guarded", .header = none};
+    test_expect_request(&server, &get_it, 304);
+    put_it.header = match;
+    put_it.path = "/v1/datasets/guarded?size=8&channels=3";
+    test_expect_request(&server, &put_it, 200);
+    test_expect_request(&server, &get_it, 200);
+    test_expect_problem(&server, &put_it, 412, "precondition_failed");
+    test_expect_problem(
+        &server, &(struct test_request){.method = "DELETE", .path = "/v1/datasets/guarded", .header = match},
+        412, "precondition_failed");
+    test_expect_request(&server, &(struct test_request){.method = "DELETE", .path = "/v1/datasets/guarded"},
+                        204);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_format),
-        cmocka_unit_test(listed_and_deleted),
-        cmocka_unit_test(damaged_files),
-        cmocka_unit_test(bad_names),
+        cmocka_unit_test(every_format),         cmocka_unit_test(listed_and_deleted),
+        cmocka_unit_test(damaged_files),        cmocka_unit_test(bad_names),
+        cmocka_unit_test(a_preview_to_look_at), cmocka_unit_test(conditions),
     };
     return cmocka_run_group_tests_name("http/datasets", tests, start, stop);
 }

@@ -7,6 +7,7 @@
 #include "tests/support/world.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct test_daemon server;
@@ -230,6 +231,203 @@ static void deleting_a_dataset_leaves_its_models(void **state)
                         204);
 }
 
+/* ---- in memory or not ---- */
+
+static char *state_of(const char *path, char out[16])
+{
+    json_t *json = get_json(path);
+    snprintf(out, 16, "%s", json_string_value(json_object_get(json, "state")));
+    assert_int_equal(json_integer_value(json_object_get(json, "memory")) > 0, strcmp(out, "ready") == 0);
+    json_decref(json);
+    return out;
+}
+
+static json_t *post_json(const char *path)
+{
+    struct test_reply reply;
+    test_send(&server, &(struct test_request){.method = "POST", .path = path}, &reply);
+    test_expect(&reply, 200, "application/json");
+    json_t *json = test_reply_json(&reply);
+    test_reply_release(&reply);
+    return json;
+}
+
+static void unloaded_and_loaded(void **state)
+{
+    char word[16];
+    (void)state;
+    json_t *json = post_json("/v1/models/pictures/unload");
+    assert_string_equal(json_string_value(json_object_get(json, "state")), "unloaded");
+    assert_string_equal(json_string_value(json_object_get(json, "arch")), "exact");
+    json_decref(json);
+    assert_true(test_daemon_metric(&server, "efm_model_loaded", "model=\"pictures\"") == 0);
+    json = post_json("/v1/models/pictures/load");
+    assert_string_equal(json_string_value(json_object_get(json, "state")), "ready");
+    json_decref(json);
+    assert_string_equal(state_of("/v1/models/pictures", word), "ready");
+    test_expect_problem(&server, &(struct test_request){.method = "POST", .path = "/v1/models/nobody/load"},
+                        404, "unknown_model");
+    test_expect_problem(&server, &(struct test_request){.method = "POST", .path = "/v1/models/nobody/unload"},
+                        404, "unknown_model");
+}
+
+static void comes_back_when_it_is_asked_for(void **state)
+{
+    static const struct {
+        const char *path, *body;
+    } requests[] = {
+        {"/v1/generate?model=plane&seed=1&n=2&format=json", NULL},
+        {"/v1/transfer", "{\"model\":\"plane\",\"vector\":[1,2],\"seed\":1,\"steps\":20}"},
+        {"/v1/models/plane/field", "{\"points\":[[1,2,3]]}"},
+        {"/v1/models/plane/trace", "{\"starts\":[[1,2]],\"seed\":1}"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; ++i) {
+        struct test_reply warm, cold;
+        char word[16];
+        struct test_request request = {.method = "POST", .path = requests[i].path, .body = requests[i].body};
+        if (request.body != NULL) {
+            request.size = strlen(request.body);
+            request.type = "application/json";
+        }
+        test_send(&server, &request, &warm);
+        test_expect(&warm, 200, NULL);
+        json_decref(post_json("/v1/models/plane/unload"));
+        assert_string_equal(state_of("/v1/models/plane", word), "unloaded");
+        test_send(&server, &request, &cold);
+        test_expect(&cold, 200, NULL);
+        assert_int_equal(warm.size, cold.size);
+        assert_memory_equal(warm.body, cold.body, warm.size);
+        assert_string_equal(state_of("/v1/models/plane", word), "ready");
+        test_reply_release(&warm);
+        test_reply_release(&cold);
+    }
+}
+
+/* Long JSON is read by a helper, and only then is it known that the model has to be loaded. */
+static void long_json_loads_too(void **state)
+{
+    enum { VECTORS = 60, PADDING = 300 * 1024 };
+    struct efm_buffer body = efm_buffer_limited(TEST_FILE_LIMIT);
+    char word[16];
+    (void)state;
+    efm_buffer_append_string(&body, "{\"model\":\"plane\",\"steps\":5,\"vectors\":[");
+    for (size_t i = 0; i < VECTORS; ++i)
+        efm_buffer_format(&body, "%s[1,%zu]", i > 0 ? "," : "", i % 7);
+    for (size_t i = 0; i < PADDING; ++i)
+        efm_buffer_append(&body, " ", 1);
+    efm_buffer_append_string(&body, "]}");
+    struct test_request request = {.method = "POST",
+                                   .path = "/v1/transfer",
+                                   .type = "application/json",
+                                   .body = body.data,
+                                   .size = body.size};
+    json_decref(post_json("/v1/models/plane/unload"));
+    test_expect_request(&server, &request, 200);
+    assert_string_equal(state_of("/v1/models/plane", word), "ready");
+    efm_buffer_release(&body);
+}
+
+static void many_wait_for_one_load(void **state)
+{
+    enum { COUNT = 32 };
+    struct test_request requests[COUNT];
+    struct test_reply replies[COUNT];
+    (void)state;
+    json_decref(post_json("/v1/models/pictures/unload"));
+    double loads = test_daemon_metric(&server, "efm_model_loads_total", "ready");
+    for (size_t i = 0; i < COUNT; ++i)
+        requests[i] = (struct test_request){.method = "POST",
+                                            .path = "/v1/generate?model=pictures&seed=1&format=npy&steps=5"};
+    test_send_all(&server, requests, COUNT, replies);
+    for (size_t i = 0; i < COUNT; ++i) {
+        test_expect(&replies[i], 200, NULL);
+        test_reply_release(&replies[i]);
+    }
+    assert_true(test_daemon_metric(&server, "efm_model_loads_total", "ready") == loads + 1);
+}
+
+/* ---- conditions and ranges ---- */
+
+static void etag_of(const char *path, char out[128])
+{
+    struct test_reply reply;
+    test_send(&server, &(struct test_request){.path = path}, &reply);
+    test_expect(&reply, 200, NULL);
+    test_reply_header(&reply, "ETag", out, 128);
+    test_reply_release(&reply);
+}
+
+static int send_with(const char *method, const char *path, const char *header, const char *body)
+{
+    struct test_reply reply;
+    struct test_request request = {.method = method, .path = path, .header = header};
+    if (body != NULL) {
+        request.body = body;
+        request.size = strlen(body);
+        request.type = "application/json";
+    }
+    test_send(&server, &request, &reply);
+    if (reply.status == 412)
+        test_check_problem(&reply, 412, "precondition_failed");
+    int status = reply.status;
+    test_reply_release(&reply);
+    return status;
+}
+
+static void conditions(void **state)
+{
+    static const char path[] = "/v1/models/guarded";
+    static const char other[] = "{\"arch\":\"exact\",\"source\":\"cold\",\"target\":\"warm\"}";
+    char etag[128], match[160], none[160];
+    (void)state;
+    assert_int_equal(send_with("PUT", path, "If-Match: *", recipe), 412);
+    assert_int_equal(send_with("PUT", path, "If-None-Match: *", recipe), 201);
+    assert_int_equal(send_with("PUT", path, "If-None-Match: *", recipe), 412);
+    etag_of(path, etag);
+    assert_int_equal(strlen(etag), 66);
+    snprintf(match, sizeof match, "If-Match: %s", etag);
+    snprintf(none, sizeof none, "If-None-Match: %s", etag);
+    assert_int_equal(send_with("GET", path, none, NULL), 304);
+    assert_int_equal(send_with("GET", "/v1/models/guarded/weights", none, NULL), 304);
+    assert_int_equal(send_with("PUT", path, "If-Match: \"0123\"", other), 412);
+    assert_int_equal(send_with("PUT", path, match, other), 200);
+    assert_int_equal(send_with("PUT", path, match, other), 412);
+    assert_int_equal(send_with("GET", path, none, NULL), 200);
+    assert_int_equal(send_with("DELETE", path, match, NULL), 412);
+    etag_of(path, etag);
+    snprintf(match, sizeof match, "If-Match: %s", etag);
+    assert_int_equal(send_with("DELETE", path, match, NULL), 204);
+    assert_int_equal(send_with("DELETE", path, match, NULL), 404);
+}
+
+static void weights_in_parts(void **state)
+{
+    static const char path[] = "/v1/models/pictures/weights";
+    struct test_reply whole, part;
+    char etag[128], text[128];
+    (void)state;
+    test_send(&server, &(struct test_request){.path = path}, &whole);
+    test_expect(&whole, 200, "application/octet-stream");
+    test_reply_header(&whole, "ETag", etag, sizeof etag);
+    test_send(&server, &(struct test_request){.path = path, .header = "Range: bytes=100-1099"}, &part);
+    test_expect(&part, 206, NULL);
+    assert_int_equal(part.size, 1000);
+    assert_memory_equal(part.body, whole.body + 100, 1000);
+    test_reply_header(&part, "Content-Range", text, sizeof text);
+    assert_int_equal(strncmp(text, "bytes 100-1099/", 15), 0);
+    test_reply_release(&part);
+    test_expect_request(&server, &(struct test_request){.path = path, .header = "Range: bytes=999999999-"},
+                        416);
+    test_send(&server, &(struct test_request){.method = "HEAD", .path = path}, &part);
+    test_expect(&part, 200, NULL);
+    assert_int_equal(part.size, 0);
+    assert_int_equal(strtoull(test_reply_header(&part, "Content-Length", text, sizeof text), NULL, 10),
+                     whole.size);
+    test_reply_release(&part);
+    test_reply_release(&whole);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +438,12 @@ int main(void)
         cmocka_unit_test(bad_names),
         cmocka_unit_test(replaced_and_deleted_under_load),
         cmocka_unit_test(deleting_a_dataset_leaves_its_models),
+        cmocka_unit_test(unloaded_and_loaded),
+        cmocka_unit_test(comes_back_when_it_is_asked_for),
+        cmocka_unit_test(long_json_loads_too),
+        cmocka_unit_test(many_wait_for_one_load),
+        cmocka_unit_test(conditions),
+        cmocka_unit_test(weights_in_parts),
     };
     return cmocka_run_group_tests_name("http/models", tests, start, stop);
 }
