@@ -127,10 +127,29 @@ void srv_registry_give_memory(struct srv_registry *registry, size_t bytes);
 /* What was taken belongs to the model from now on, and comes back when that is gone. */
 EFM_MUST_CHECK bool srv_registry_charge(struct srv_registry *registry, struct efm_model *model, size_t bytes);
 
-/* ---- registry_models.c ---- */
+/* ---- registry_making.c ---- */
 
+/* The bytes of a file on their way to a model. */
+struct srv_model_making {
+    struct srv_registry *registry;
+    const char *name;
+    const uint8_t *bytes;
+    size_t size;
+    uint64_t needs;  /* of memory, as far as is known; taken before it is read, the rest after */
+    double patience; /* see srv_registry_take_memory */
+    struct efm_model *model;
+    size_t memory; /* taken, until it is the model's */
+};
+
+/* making->model is warm and charged, or there is a problem and nothing is left. */
+bool srv_registry_make_model(struct srv_model_making *making, struct api_problem *problem);
 /* What the model takes: with the working space of a network, which is not shared. */
 size_t srv_registry_model_bytes(const struct srv_registry *registry, const struct efm_model *model);
+/* What api_model_describe says, owned by the caller; NULL without memory for it. */
+char *srv_registry_describe_model(const char *name, const struct efm_model *model);
+
+/* ---- registry_models.c ---- */
+
 /* Loads what fits, most recently put first. */
 void srv_registry_load_first(struct srv_registry *registry);
 bool srv_registry_put_model_as_of(struct srv_registry *registry, const char *name, const uint8_t *bytes,

@@ -2,116 +2,13 @@
 /* Models: asked for, loaded, put, taken out of memory. */
 #include "core/base/memory.h"
 #include "core/base/sha256.h"
-#include "core/field/learned.h"
 #include "server/engine/engine_internal.h"
 #include "server/engine/registry_internal.h"
-#include "server/engine/warm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-/* A worker that serves lines and points has two working spaces. */
-size_t srv_registry_model_bytes(const struct srv_registry *registry, const struct efm_model *model)
-{
-    const struct srv_registry_options *options = &registry->options;
-    const struct efm_field *field = efm_model_field(model);
-    size_t threads = options->threads_per_worker, bytes;
-    if (options->workers == 0 || !efm_field_is_learned(field))
-        return efm_model_bytes(model);
-    size_t points = srv_points_capacity(field, options->batch);
-    bool fits = efm_size_add(efm_learned_field_run_bytes(field, options->batch, threads),
-                             efm_learned_field_run_bytes(field, points, threads), &bytes) &&
-                efm_size_multiply(bytes, options->workers, &bytes) &&
-                efm_size_add(bytes, efm_model_bytes(model), &bytes);
-    return fits ? bytes : SIZE_MAX;
-}
-
-/* ---- making a model ---- */
-
-/* The bytes of a file on their way to a model. */
-struct making {
-    struct srv_registry *registry;
-    const char *name;
-    const uint8_t *bytes;
-    size_t size;
-    uint64_t needs; /* taken before it is read; the rest after */
-    double patience;
-    struct efm_model *model;
-    size_t memory; /* taken, and then the model's */
-};
-
-/* From what was taken to what it takes. */
-static bool settle_memory(struct making *making, struct api_problem *problem)
-{
-    struct srv_registry *registry = making->registry;
-    size_t actual = srv_registry_model_bytes(registry, making->model);
-    if (actual > registry->options.memory_budget)
-        return srv_registry_take_memory(registry, making->name, actual, 0, problem); /* says so */
-    if (actual > making->memory &&
-        !srv_registry_take_memory(registry, making->name, actual - making->memory, making->patience, problem))
-        return false;
-    if (actual < making->memory)
-        srv_registry_give_memory(registry, making->memory - actual);
-    making->memory = actual;
-    return true;
-}
-
-static bool read_model(struct making *making, struct api_problem *problem)
-{
-    struct srv_registry *registry = making->registry;
-    struct efm_error error = {0};
-    if (efm_model_load_as(&making->model, making->bytes, making->size, registry->options.memory_budget,
-                          registry->options.precision, &error) != EFM_OK)
-        return api_problem_from_error(problem, &error, API_P_INVALID_MODEL, NULL);
-    return settle_memory(making, problem);
-}
-
-static bool charge(struct making *making, struct api_problem *problem)
-{
-    if (!srv_registry_charge(making->registry, making->model, making->memory))
-        return api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory for the model");
-    making->memory = 0; /* no longer ours to give back */
-    return true;
-}
-
-static bool warm(struct making *making, struct api_problem *problem)
-{
-    const struct srv_registry_options *options = &making->registry->options;
-    struct efm_error error = {0};
-    if (srv_warm_model(making->model, options->batch, options->threads_per_worker, &error) == EFM_OK)
-        return true;
-    return api_problem_from_error(problem, &error, API_P_INVALID_MODEL, NULL);
-}
-
-/* making->model is warm and charged, or there is a problem and nothing is left. */
-static bool make_model(struct making *making, struct api_problem *problem)
-{
-    struct srv_registry *registry = making->registry;
-    size_t needs = making->needs < SIZE_MAX ? (size_t)making->needs : SIZE_MAX;
-    if (!srv_registry_take_memory(registry, making->name, needs, making->patience, problem))
-        return false;
-    making->memory = needs;
-    if (read_model(making, problem) && charge(making, problem) && warm(making, problem))
-        return true;
-    srv_registry_give_memory(registry, making->memory);
-    efm_model_unref(making->model);
-    making->model = NULL;
-    return false;
-}
-
-/* What api_model_describe says, owned by the caller; NULL without memory for it. */
-static char *describe_model(const char *name, const struct efm_model *model)
-{
-    struct efm_buffer about = efm_buffer_limited(SRV_RECORD_DOCUMENT / 4);
-    char *text = NULL;
-    api_model_describe(name, model, &about);
-    if (efm_buffer_append(&about, "", 1) == EFM_OK)
-        text = efm_copy_string((const char *)about.data);
-    efm_buffer_release(&about);
-    return text;
-}
 
 /* ---- looking ---- */
 
@@ -243,7 +140,7 @@ static void show_loaded(struct srv_registry *registry, struct srv_item *item, st
 static void end_load(struct srv_registry *registry, const struct errand *errand, struct efm_model *model,
                      const struct api_problem *problem)
 {
-    char *about = model == NULL ? NULL : describe_model(errand->name, model);
+    char *about = model == NULL ? NULL : srv_registry_describe_model(errand->name, model);
     pthread_mutex_lock(&registry->lock);
     struct srv_item *item = srv_shelf_find(&registry->models, errand->name);
     if (item != NULL && item->version == errand->version && item->state == SRV_MODEL_LOADING) {
@@ -261,7 +158,8 @@ static void end_load(struct srv_registry *registry, const struct errand *errand,
     efm_free(about);
 }
 
-static bool load_blob(struct making *making, const struct errand *errand, struct api_problem *problem)
+static bool load_blob(struct srv_model_making *making, const struct errand *errand,
+                      struct api_problem *problem)
 {
     struct srv_registry *registry = making->registry;
     struct srv_blob *blob = NULL;
@@ -274,7 +172,7 @@ static bool load_blob(struct making *making, const struct errand *errand, struct
     if (making->bytes == NULL)
         srv_registry_store_failed(registry, &error, problem);
     else
-        good = make_model(making, problem);
+        good = srv_registry_make_model(making, problem);
     srv_blob_close(blob);
     return good;
 }
@@ -283,7 +181,7 @@ static struct efm_model *load(struct srv_registry *registry, const struct errand
                               struct api_problem *problem)
 {
     const double started = srv_clock();
-    struct making making = {
+    struct srv_model_making making = {
         .registry = registry, .name = errand->name, .needs = errand->needs, .patience = errand->patience};
     load_blob(&making, errand, problem);
     count_load(registry, errand->name, problem, srv_clock() - started);
@@ -407,7 +305,7 @@ bool srv_registry_unload(struct srv_registry *registry, const char *name, struct
 /* ---- putting ---- */
 
 /* The bytes to keep: those that came, or what the model is saved as when they are another program's. */
-static bool write_blob(struct srv_registry *registry, const struct making *making, const char *key,
+static bool write_blob(struct srv_registry *registry, const struct srv_model_making *making, const char *key,
                        uint64_t *size, struct api_problem *problem)
 {
     struct efm_buffer saved = efm_buffer_limited(SIZE_MAX / 2);
@@ -428,7 +326,8 @@ static bool write_blob(struct srv_registry *registry, const struct making *makin
     return status == EFM_OK || srv_registry_store_failed(registry, &error, problem);
 }
 
-static struct srv_item *make_item(const struct making *making, int64_t created, const char *trained_by)
+static struct srv_item *make_item(const struct srv_model_making *making, int64_t created,
+                                  const char *trained_by)
 {
     struct srv_item *item = efm_allocate_array(1, sizeof *item);
     if (item == NULL)
@@ -437,7 +336,7 @@ static struct srv_item *make_item(const struct making *making, int64_t created, 
     snprintf(item->sha256, sizeof item->sha256, "%s", efm_model_sha256(making->model));
     snprintf(item->trained_by, sizeof item->trained_by, "%.63s", trained_by == NULL ? "" : trained_by);
     item->created = created;
-    item->about = describe_model(making->name, making->model);
+    item->about = srv_registry_describe_model(making->name, making->model);
     item->memory = srv_registry_model_bytes(making->registry, making->model);
     item->needs = efm_model_bytes(making->model); /* working space is a matter of options */
     item->state = SRV_MODEL_READY;
@@ -449,7 +348,7 @@ static struct srv_item *make_item(const struct making *making, int64_t created, 
 }
 
 /* Bytes first, then the record, then the pointer. */
-static bool keep(struct srv_registry *registry, const struct making *making, int64_t created,
+static bool keep(struct srv_registry *registry, const struct srv_model_making *making, int64_t created,
                  struct srv_put *put, struct api_problem *problem)
 {
     char random[17] = "";
@@ -471,16 +370,16 @@ bool srv_registry_put_model_as_of(struct srv_registry *registry, const char *nam
                                   struct api_problem *problem)
 {
     const double started = srv_clock();
-    struct making making = {.registry = registry,
-                            .name = name,
-                            .bytes = bytes,
-                            .size = size,
-                            .needs = size,
-                            .patience = registry->options.patience};
+    struct srv_model_making making = {.registry = registry,
+                                      .name = name,
+                                      .bytes = bytes,
+                                      .size = size,
+                                      .needs = size,
+                                      .patience = registry->options.patience};
     if (!srv_registry_check_name(name, problem) ||
         !srv_registry_check_expected(registry, &registry->models, name, put->expected, problem))
         return false;
-    bool made = make_model(&making, problem);
+    bool made = srv_registry_make_model(&making, problem);
     count_load(registry, name, problem, srv_clock() - started);
     if (!made)
         return false;
