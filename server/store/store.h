@@ -52,7 +52,8 @@ struct srv_record {
     double due;                   /* not claimed before */
     double expires;               /* 0: never. The store does not act on it: see srv_query */
     uint64_t
-        sequence; /* given by the store: ascending in the order of insertion, over all kinds, never used twice */
+        sequence; /* given by the store: ascending over all kinds, never used twice. Who has seen one never sees
+                          a smaller one appear later, so "after the last I saw" misses nothing */
     uint64_t version; /* given by the store: 1, and one more with each update or claim; renewing leaves it */
     double created;   /* given by the store at insertion */
     char *document;   /* out: owned, see srv_record_release, NUL-terminated. In: borrowed */
@@ -76,22 +77,22 @@ struct srv_change {
                                   EFM_E_NOT_FOUND when there is no such record */
 };
 
-/* Which records a list shows. Zero and NULL members ask for nothing. */
+/* Which records a list shows. Zero and NULL members ask for nothing; "" is a parent or group of its own: those without one. */
 struct srv_query {
     enum srv_record_kind kind;
     const char *parent, *group;
-    const char *const *states; /* NULL-terminated */
+    const char *const *states; /* NULL-terminated, at most 16; an empty list asks for nothing */
     uint64_t after;            /* sequence: only later ones */
     uint64_t before;           /* sequence: only earlier ones */
     double expired;            /* only those with 0 < expires <= expired */
     double due;                /* only those with due <= due */
     bool newest_first;
-    size_t limit; /* 0: 1000; at most 10000 */
+    size_t limit; /* 0: 1000; more than 10000 is EFM_E_ARGUMENT */
 };
 
 struct srv_claim {
     enum srv_record_kind kind;
-    const char *group;   /* "" any */
+    const char *group;   /* "" any, unlike in a query */
     const char *waiting; /* the state of those nobody has begun: "queued" */
     const char
         *active; /* the state they get: "running". Also claimed: those that have it and whose lease ran out */
@@ -110,8 +111,8 @@ void srv_store_close(struct srv_store *store); /* NULL is fine */
 
 double srv_store_now(struct srv_store *store);
 
-/* At most 64 changes. On failure nothing has changed, and *failed, when not NULL, is the index of the change that was
- * refused, SIZE_MAX when it was none of them. EFM_E_EXISTS, EFM_E_NOT_FOUND, EFM_E_ARGUMENT (another version),
+/* At most 64 changes, applied one after the other. On failure nothing has changed, and *failed, when not NULL, is the
+ * index of the change that was refused, SIZE_MAX when it was none of them. EFM_E_EXISTS, EFM_E_NOT_FOUND, EFM_E_ARGUMENT (another version),
  * EFM_E_LIMIT (document too large), EFM_E_FULL (the disk is full), EFM_E_IO, EFM_E_MEMORY. */
 EFM_MUST_CHECK enum efm_status srv_store_commit(struct srv_store *store, const struct srv_change *changes,
                                                 size_t count, size_t *failed, struct efm_error *error);
