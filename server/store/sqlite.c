@@ -44,18 +44,6 @@ struct outcome {
     double created;
 };
 
-static struct srv_sqlite *lock(struct srv_store *store)
-{
-    struct srv_sqlite *sqlite = (struct srv_sqlite *)store;
-    pthread_mutex_lock(&sqlite->lock);
-    return sqlite;
-}
-
-static void unlock(struct srv_sqlite *sqlite)
-{
-    pthread_mutex_unlock(&sqlite->lock);
-}
-
 static double now(struct srv_store *store)
 {
     struct timespec time;
@@ -108,9 +96,21 @@ static void roll_back(struct srv_sqlite *sqlite)
         (void)run(sqlite, SRV_SQLITE_ROLLBACK);
 }
 
+static struct srv_sqlite *lock(struct srv_store *store)
+{
+    struct srv_sqlite *sqlite = (struct srv_sqlite *)store;
+    pthread_mutex_lock(&sqlite->lock);
+    roll_back(sqlite); /* one that could not be, or its changes would be seen */
+    return sqlite;
+}
+
+static void unlock(struct srv_sqlite *sqlite)
+{
+    pthread_mutex_unlock(&sqlite->lock);
+}
+
 static enum efm_status begin(struct srv_sqlite *sqlite, struct efm_error *error)
 {
-    roll_back(sqlite); /* one that failed to, for want of memory */
     int code = run(sqlite, SRV_SQLITE_BEGIN);
     return code == SQLITE_OK ? EFM_OK : srv_sqlite_failed(sqlite->database, code, error);
 }
@@ -441,6 +441,14 @@ static enum efm_status renew(struct srv_store *store, enum srv_record_kind kind,
     }
     unlock(sqlite);
     return status;
+}
+
+int srv_sqlite_prepare(struct srv_sqlite *sqlite)
+{
+    int code = SQLITE_OK;
+    for (size_t i = SRV_SQLITE_BEGIN; i <= SRV_SQLITE_ROLLBACK && code == SQLITE_OK; i++)
+        (void)statement_of(sqlite, (enum srv_sqlite_statement)i, &code);
+    return code;
 }
 
 static void close_store(struct srv_store *store)

@@ -68,6 +68,8 @@ void srv_sqlite_done(sqlite3_stmt *statement);
 /* ---- sqlite.c ---- */
 
 extern const struct srv_store_class srv_sqlite_class;
+/* Prepares what begins and ends a transaction, so that one can be rolled back without memory; a code of SQLite. */
+EFM_MUST_CHECK int srv_sqlite_prepare(struct srv_sqlite *sqlite);
 
 /* ---- sqlite_open.c ---- */
 

@@ -83,6 +83,9 @@ static enum efm_status prepare_database(struct srv_sqlite *sqlite, const char *c
     /* one that is refused stays as it is, with its log */
     sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     enum efm_status status = srv_sqlite_check_version(database, newest, error);
+    if (status == EFM_OK &&
+        sqlite3_db_readonly(database, "main") == 1) /* SQLite falls back to that in silence */
+        status = efm_error_set(error, EFM_E_IO, "the database may only be read, not written");
     if (status == EFM_OK)
         status = look_for_damage(database, error);
     if (status == EFM_OK && sqlite->in_file)
@@ -91,9 +94,11 @@ static enum efm_status prepare_database(struct srv_sqlite *sqlite, const char *c
         status = configure(sqlite, error);
     if (status == EFM_OK)
         status = srv_sqlite_migrate(database, migrations, newest, error);
-    if (status == EFM_OK)
-        sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
-    return status;
+    if (status != EFM_OK)
+        return status;
+    sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+    int code = srv_sqlite_prepare(sqlite);
+    return code == SQLITE_OK ? EFM_OK : srv_sqlite_failed(database, code, error);
 }
 
 enum efm_status srv_sqlite_open(struct srv_store **store, const char *path, const char *const *migrations,

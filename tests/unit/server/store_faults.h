@@ -1,0 +1,28 @@
+/* store_faults.h - makes the n-th write, sync, change of a name or allocation of the program fail, in SQLite too: the
+ * program's own write, fsync and so on are found before those of the C library, by the libraries that it loads as well.
+ *
+ *     faults_arm(FAULT_FULL, n, false);
+ *     status = ...;
+ *     if (!faults_disarm()) break;             there were no n calls
+ *
+ * Threads: only what the arming thread does fails. */
+#ifndef TESTS_STORE_FAULTS_H
+#define TESTS_STORE_FAULTS_H
+
+#include <stdbool.h>
+
+enum fault {
+    FAULT_FULL,  /* ENOSPC; a sync reports EIO */
+    FAULT_IO,    /* EIO */
+    FAULT_SHORT, /* half is written, and the write after it gets ENOSPC; other calls get EIO */
+    FAULT_MEMORY /* allocations of efm_allocate and of SQLite, and no calls of the system */
+};
+
+/* Must be called before SQLite is used. */
+void faults_init(void);
+/* Call number `number`, from 0, fails; with `stays`, all after it too. */
+void faults_arm(enum fault fault, int number, bool stays);
+/* Whether that call was reached. */
+bool faults_disarm(void);
+
+#endif
