@@ -35,7 +35,7 @@ static void append_limits(struct efm_buffer *out, const struct srv_service *serv
                       (unsigned long long)service->limits.image.max_pixels,
                       (unsigned long long)config->max_body, (unsigned long long)config->max_image_body,
                       (unsigned long long)config->queue, (unsigned long long)config->queue_bytes,
-                      (unsigned long long)config->memory, (unsigned long long)config->max_models,
+                      (unsigned long long)config->memory_budget, (unsigned long long)config->max_models,
                       (unsigned long long)config->max_datasets);
     api_json_real(out, config->timeout);
     efm_buffer_append_string(out, "}");

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 enum { PROBLEM_LIMIT = 16 * 1024 };
 
@@ -28,6 +29,7 @@ struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Conne
     exchange->uri = copy;
     exchange->started = clock_seconds();
     exchange->method = "";
+    exchange->file = -1;
     exchange->match.route = "none";
     exchange->target = (struct srv_target){.raw = "", .path = "", .query = ""};
     api_reply_init(&exchange->reply, 0);
@@ -41,6 +43,12 @@ void srv_exchange_unref(struct srv_exchange *exchange)
 {
     if (atomic_fetch_sub(&exchange->references, 1) != 1)
         return;
+    srv_upload_abandon(exchange);
+    srv_stream_free(exchange->stream);
+    if (exchange->file >= 0)
+        close(exchange->file);
+    if (exchange->detached != NULL)
+        srv_detached_release(exchange);
     srv_body_release(&exchange->body);
     srv_target_release(&exchange->target);
     api_reply_release(&exchange->reply);
@@ -65,7 +73,11 @@ const char *srv_exchange_request_id(const struct srv_exchange *exchange)
 
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name)
 {
-    return srv_link_header(exchange->connection, name);
+    if (exchange->detached == NULL)
+        return srv_link_header(exchange->connection, name);
+    if (strcasecmp(name, "Content-Type") == 0)
+        return exchange->detached->content_type;
+    return strcasecmp(name, "Accept") == 0 ? exchange->detached->accept : "";
 }
 
 double srv_exchange_started(const struct srv_exchange *exchange)
@@ -75,7 +87,7 @@ double srv_exchange_started(const struct srv_exchange *exchange)
 
 atomic_bool *srv_exchange_cancelled(struct srv_exchange *exchange)
 {
-    return &exchange->cancelled;
+    return exchange->detached != NULL ? exchange->detached->cancelled : &exchange->cancelled;
 }
 
 /* 1..128 printable ASCII characters without spaces. */
@@ -121,6 +133,10 @@ void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes
     struct srv_metrics *metrics = exchange->http->service->metrics;
     const char *method = method_label(exchange->method), *route = exchange->match.route;
     const double seconds = clock_seconds() - exchange->started;
+    if (exchange->detached != NULL) { // no request of HTTP
+        atomic_fetch_sub(&exchange->http->pending, 1);
+        return;
+    }
     char id[2 * SRV_REQUEST_ID_SIZE + 2];
     srv_metrics_add(metrics, SRV_M_HTTP_REQUESTS, 1, "method=\"%s\",route=\"%s\",code=\"%d\"", method, route,
                     status);
@@ -137,10 +153,49 @@ void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes
 
 void srv_exchange_defer(struct srv_exchange *exchange)
 {
+    if (exchange->deferred)
+        return;
     exchange->deferred = true;
+    if (exchange->detached != NULL)
+        return;
     // Suspended first: from here on the connection stands still until the answer, whenever that comes.
     srv_link_suspend(exchange->connection);
-    srv_watcher_follow(exchange->http->watcher, exchange->watch, &exchange->cancelled);
+    srv_watcher_follow(exchange->http->watcher, exchange->watch, &exchange->cancelled, NULL, NULL);
+}
+
+void srv_exchange_handle_again(struct srv_exchange *exchange)
+{
+    exchange->match.endpoint->handle(exchange->http->service, exchange);
+}
+
+void *srv_exchange_take_upload(struct srv_exchange *exchange)
+{
+    void *upload = exchange->upload;
+    exchange->upload = NULL;
+    return upload;
+}
+
+void srv_exchange_settle(struct srv_exchange *exchange)
+{
+    struct srv_http *http = exchange->http;
+    const bool handling = exchange->handling;
+    srv_exchange_unref(exchange);
+    if (!handling)
+        return;
+    // Last of all: after it the server may be torn down.
+    pthread_mutex_lock(&http->mutex);
+    http->handling--;
+    pthread_cond_broadcast(&http->settled);
+    pthread_mutex_unlock(&http->mutex);
+}
+
+static void answer_detached(struct srv_exchange *exchange, struct api_reply *reply)
+{
+    struct api_reply answer = *reply;
+    api_reply_init(reply, 0);
+    exchange->detached->answer(exchange->detached->context, &answer);
+    srv_exchange_record(exchange, 0, 0);
+    srv_exchange_settle(exchange);
 }
 
 void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
@@ -157,6 +212,11 @@ void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
         api_reply_release(reply);
         return;
     }
+    if (exchange->detached != NULL) {
+        answer_detached(exchange, reply);
+        return;
+    }
+    srv_upload_abandon(exchange);
     exchange->reply = *reply;
     api_reply_init(reply, 0);
     srv_body_release(&exchange->body);
@@ -164,22 +224,16 @@ void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
     if (exchange->deferred)
         exchange->gone = srv_watcher_unfollow(http->watcher, exchange->watch);
     srv_exchange_record(exchange, exchange->gone ? SRV_CLIENT_GONE : exchange->reply.status,
-                        exchange->gone ? 0 : exchange->reply.body.size);
+                        exchange->gone        ? 0
+                        : exchange->file >= 0 ? (size_t)exchange->file_length
+                                              : exchange->reply.body.size);
 
-    const bool handling = exchange->handling;
     pthread_mutex_lock(&http->mutex);
     http->sending++;
     pthread_mutex_unlock(&http->mutex);
     if (exchange->deferred)
         srv_link_resume(exchange->connection);
-    srv_exchange_unref(exchange);
-    if (!handling)
-        return;
-    // Last of all: after it the server may be torn down.
-    pthread_mutex_lock(&http->mutex);
-    http->handling--;
-    pthread_cond_broadcast(&http->settled);
-    pthread_mutex_unlock(&http->mutex);
+    srv_exchange_settle(exchange);
 }
 
 /* The path for `instance`: an address has printable ASCII only. */

@@ -71,12 +71,50 @@ static void add_header(void *context, const char *name, const char *value)
     (void)added;
 }
 
+static ssize_t read_stream(void *context, uint64_t position, char *out, size_t size)
+{
+    size_t count = 0;
+    (void)position;
+    switch (srv_stream_read(context, out, size, &count)) {
+    case SRV_STREAM_BYTES:
+        return (ssize_t)count;
+    case SRV_STREAM_WAIT:
+        return 0;
+    case SRV_STREAM_END:
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    case SRV_STREAM_BROKEN:
+        break;
+    }
+    return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+/* The stream lives until the request has ended, which is when libmicrohttpd asks no more. */
+static struct MHD_Response *create_stream_response(struct srv_exchange *exchange)
+{
+    enum { PIECE = 16 * 1024 };
+    return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_stream, exchange->stream, NULL);
+}
+
+/* The file is the response's once it is made. */
+static struct MHD_Response *create_file_response(struct srv_exchange *exchange)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_fd_at_offset64(exchange->file_length, exchange->file, exchange->file_offset);
+    if (response != NULL)
+        exchange->file = -1;
+    return response;
+}
+
 /* Hands the body over without a copy. */
 static enum MHD_Result send_reply(struct srv_exchange *exchange, struct MHD_Connection *connection)
 {
     struct api_reply *reply = &exchange->reply;
     struct MHD_Response *response;
-    if (reply->body.size == 0) {
+    if (exchange->stream != NULL) {
+        response = create_stream_response(exchange);
+    } else if (exchange->file >= 0) {
+        response = create_file_response(exchange);
+    } else if (reply->body.size == 0) {
         static char nothing[1];
         response = MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
     } else {
@@ -85,7 +123,7 @@ static enum MHD_Result send_reply(struct srv_exchange *exchange, struct MHD_Conn
     }
     if (response == NULL)
         return MHD_NO;
-    if (reply->body.size > 0)
+    if (exchange->stream == NULL && reply->body.size > 0)
         reply->body = efm_buffer_limited(0); // the response's from now on
     srv_exchange_each_header(exchange, reply, add_header, response);
     enum MHD_Result queued = MHD_queue_response(connection, (unsigned)reply->status, response);
@@ -294,6 +332,7 @@ static void settle(struct srv_http *http)
     http->stopping = true;
     pthread_mutex_unlock(&http->mutex);
     srv_watcher_cancel_all(http->watcher);
+    srv_detached_cancel_all(http);
 
     pthread_mutex_lock(&http->mutex);
     while (http->handling > 0)

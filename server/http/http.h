@@ -40,7 +40,7 @@ enum { SRV_ENDPOINT_PATHS = 3 };
 #define SRV_BODY_STREAM (SIZE_MAX - 2) /* no limit here: the upload sets its own */
 
 /* A body that is taken as it arrives instead of being kept in memory. All but abandon are called on the event thread and
- * must be quick. Each upload ends with exactly one of: abandon; or srv_exchange_take_upload by the handler, which owns it then. */
+ * must be quick. It may take longer than --body-timeout as long as it comes at 1000 bytes a second or more. Each upload ends with exactly one of: abandon; or srv_exchange_take_upload by the handler, which owns it then. */
 struct srv_upload_class {
     /* The headers are there. `length` is the Content-Length or -1. NULL with a problem: the body is refused. */
     void *(*begin)(struct srv_service *service, struct srv_exchange *exchange, int64_t length,
@@ -81,14 +81,19 @@ srv_exchange_started(const struct srv_exchange *exchange); /* CLOCK_MONOTONIC se
 atomic_bool *srv_exchange_cancelled(struct srv_exchange *exchange);
 
 /* Called by a handler before it hands the exchange to another thread. After it the handler must not touch the
- * exchange unless it still holds the duty to answer. */
+ * exchange unless it still holds the duty to answer. Once deferred, further calls do nothing. */
 void srv_exchange_defer(struct srv_exchange *exchange);
+
+/* Calls the handler of the exchange's endpoint once more, for one that has been deferred and waited for something. The
+ * caller, on any thread but an event thread, passes on the duty to answer. */
+void srv_exchange_handle_again(struct srv_exchange *exchange);
 
 /* Answers, from any thread, once. Takes the body out of `reply` and leaves it empty. */
 void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply);
 void srv_exchange_problem(struct srv_exchange *exchange, const struct api_problem *problem);
 
-/* The upload that the body became, owned by the caller from now on; NULL when the endpoint has none. Handlers only. */
+/* The upload that the body became, owned by the caller from now on; NULL when the endpoint has none or it was taken. By
+ * whoever holds the duty to answer; what is not taken by then is abandoned. */
 void *srv_exchange_take_upload(struct srv_exchange *exchange);
 
 /* Answers with `reply` and, as its body, the bytes of an open file (reply->body stays unused): all of them, or what
@@ -102,8 +107,11 @@ void srv_exchange_reply_file(struct srv_exchange *exchange, struct api_reply *re
  *     srv_stream_write(stream, bytes, size);
  *     srv_stream_end(stream);                                the answer is complete; the stream is gone
  *
- * Threads: any, one at a time per stream. Writing never blocks: bytes are kept until the client takes them. */
+ * Threads: any, one at a time per stream. Writing never blocks: bytes are kept until the client takes them. Whether the
+ * client is still there is noticed without a write. */
 struct srv_stream;
+/* Takes reply's status and headers and leaves it empty. NULL: the exchange has ended, and nothing more is to be done: the client
+ * is gone, there is no memory (503), or the request came without a connection (422). */
 struct srv_stream *srv_exchange_stream(struct srv_exchange *exchange, struct api_reply *reply);
 /* False when nobody reads any more: the client has gone, has let 1 MiB pile up, or the server stops; end it then. */
 bool srv_stream_write(struct srv_stream *stream, const void *bytes, size_t size);
@@ -126,7 +134,9 @@ struct srv_kept_request {
     void *context;
 };
 /* False when there is no memory: `answer` is then not called, and the body is freed. While the server drains it is answered with
- * 503 like any other. Not on an event thread. */
+ * 503 like any other; when it stops, `cancelled` is set. The handler runs in the call, `answer` maybe too. Endpoints with
+ * uploads answer 422, a file comes as the body of the reply. Counted in srv_http_pending, not in the metrics of HTTP. Not on an
+ * event thread. */
 bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request);
 
 struct srv_http_options {

@@ -29,6 +29,16 @@ struct MHD_Daemon;
 
 enum { SRV_REQUEST_ID_SIZE = 129, SRV_CLIENT_GONE = 499 };
 
+/* What an exchange without a connection has in its place. */
+struct srv_detached {
+    char *method, *content_type, *accept; /* owned */
+    uint8_t *body;                        /* owned, with a NUL past its end */
+    void (*answer)(void *context, struct api_reply *reply);
+    void *context;
+    atomic_bool *cancelled;               /* borrowed */
+    struct srv_detached *previous, *next; /* under the mutex */
+};
+
 struct srv_http {
     struct srv_http_options options; /* `address` is not kept */
     struct srv_service *service;
@@ -44,6 +54,7 @@ struct srv_http {
     bool stopping;
     size_t handling; /* exchanges that an endpoint has and has not answered */
     size_t sending;  /* exchanges whose answer is on its way out */
+    struct srv_detached *first_detached;
 };
 
 enum srv_phase {
@@ -56,8 +67,9 @@ enum srv_phase {
 
 struct srv_exchange {
     struct srv_http *http;             /* borrowed */
-    struct MHD_Connection *connection; /* borrowed, valid until the request ends */
-    struct srv_watch *watch;           /* borrowed from the connection */
+    struct MHD_Connection *connection; /* borrowed, valid until the request ends; NULL when detached */
+    struct srv_watch *watch;           /* borrowed from the connection; NULL when detached */
+    struct srv_detached *detached;     /* owned; NULL for an exchange of a connection */
     atomic_int references;
     atomic_bool cancelled, answered;
     double started;
@@ -68,12 +80,18 @@ struct srv_exchange {
     const char *method; /* as sent; the message says GET for HEAD */
     struct api_message message;
     struct srv_body body;
+    void *upload;            /* owned, in place of the body; NULL: none, or taken */
+    double progress;         /* when the upload's deadline was last moved */
+    uint64_t progress_bytes; /* that came since */
     /* of the event thread */
     enum srv_phase phase;
     size_t lingered; /* bytes read away after a direct answer */
     bool deferred, handling;
     /* written by the answer */
     struct api_reply reply;
+    struct srv_stream *stream; /* owned; NULL: the answer is whole */
+    int file;                  /* owned, in place of the reply's body; -1: none */
+    uint64_t file_offset, file_length;
     bool close; /* the connection ends with this answer */
     bool gone;  /* nobody reads it */
 };
@@ -95,6 +113,8 @@ void srv_exchange_unref(struct srv_exchange *exchange);
 void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes);
 /* An X-Request-Id of the client's, or a fresh one. */
 void srv_exchange_identify(struct srv_exchange *exchange);
+/* Gives up the duty to answer, after which the server may be torn down. */
+void srv_exchange_settle(struct srv_exchange *exchange);
 /* The problem as a reply; the caller releases it or hands it on. */
 void srv_exchange_render_problem(const struct srv_exchange *exchange, const struct api_problem *problem,
                                  struct api_reply *reply);
@@ -111,6 +131,27 @@ enum srv_verdict srv_request_finish(struct srv_exchange *exchange);
 void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int status);
 /* srv_watcher_late for bodies: writes a 408; `context` is the exchange. */
 void srv_request_late(int socket, void *context);
+
+/* upload.c: the next bytes, given to the endpoint. False with a problem, and the upload is gone. */
+bool srv_upload_begin(struct srv_exchange *exchange, int64_t length, struct api_problem *problem);
+bool srv_upload_take(struct srv_exchange *exchange, const void *data, size_t size,
+                     struct api_problem *problem);
+void srv_upload_abandon(struct srv_exchange *exchange);
+
+/* stream.c */
+enum srv_stream_news {
+    SRV_STREAM_BYTES,
+    SRV_STREAM_WAIT, /* the connection has been suspended */
+    SRV_STREAM_END,
+    SRV_STREAM_BROKEN
+};
+enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_t size, size_t *count);
+void srv_stream_close(struct srv_stream *stream); /* the connection has ended */
+void srv_stream_free(struct srv_stream *stream);  /* NULL is fine */
+
+/* replay.c */
+void srv_detached_release(struct srv_exchange *exchange);
+void srv_detached_cancel_all(struct srv_http *http);
 
 /* direct.c: writes a whole answer on the socket without waiting, and ends the sending side. */
 void srv_direct_send(int socket, const struct srv_exchange *exchange, const struct api_reply *reply);

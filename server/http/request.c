@@ -57,6 +57,16 @@ static bool refuse_draining(struct srv_exchange *exchange, struct api_problem *p
     return api_problem_set(problem, API_P_DRAINING, NULL, "the server is shutting down");
 }
 
+static void fill_message(struct srv_exchange *exchange)
+{
+    struct api_message *message = &exchange->message;
+    message->method = strcmp(exchange->method, "HEAD") == 0 ? "GET" : exchange->method;
+    message->path = exchange->target.path;
+    message->query = exchange->target.query;
+    message->content_type = srv_link_header(exchange->connection, "Content-Type");
+    message->accept = srv_link_header(exchange->connection, "Accept");
+}
+
 /* All that can be refused before the body is read. */
 static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_problem *problem)
 {
@@ -73,6 +83,9 @@ static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_pro
     if (atomic_load(&http->draining) && !is_exempt(exchange->match.route))
         return refuse_draining(exchange, problem);
     const struct srv_endpoint *endpoint = exchange->match.endpoint;
+    fill_message(exchange);
+    if (endpoint != NULL && endpoint->upload != NULL)
+        return srv_upload_begin(exchange, *length, problem);
     size_t limit = endpoint == NULL ? 0 : endpoint->max_body;
     if (limit == SRV_BODY_UPLOAD)
         limit = options->max_body;
@@ -118,16 +131,6 @@ static enum srv_verdict answer_early(struct srv_exchange *exchange, int64_t leng
     return waits ? SRV_SEND : answer_directly(exchange); // who waits has not begun to send
 }
 
-static void fill_message(struct srv_exchange *exchange)
-{
-    struct api_message *message = &exchange->message;
-    message->method = strcmp(exchange->method, "HEAD") == 0 ? "GET" : exchange->method;
-    message->path = exchange->target.path;
-    message->query = exchange->target.query;
-    message->content_type = srv_link_header(exchange->connection, "Content-Type");
-    message->accept = srv_link_header(exchange->connection, "Accept");
-}
-
 enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method)
 {
     struct srv_http *http = exchange->http;
@@ -148,7 +151,6 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
         srv_exchange_reply(exchange, &reply);
         return answer_early(exchange, length);
     }
-    fill_message(exchange);
     exchange->phase = SRV_PHASE_BODY;
     if (length != NO_BODY)
         srv_watcher_arm(http->watcher, exchange->watch, exchange->started + http->options.body_timeout,
@@ -156,12 +158,20 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
     return SRV_GO_ON;
 }
 
+static bool take_body(struct srv_exchange *exchange, const void *data, size_t size,
+                      struct api_problem *problem)
+{
+    if (exchange->upload != NULL)
+        return srv_upload_take(exchange, data, size, problem);
+    return srv_body_append(&exchange->body, data, size, problem);
+}
+
 enum srv_verdict srv_request_take(struct srv_exchange *exchange, const void *data, size_t size)
 {
     struct api_problem problem = {0};
     switch (exchange->phase) {
     case SRV_PHASE_BODY:
-        if (srv_body_append(&exchange->body, data, size, &problem))
+        if (take_body(exchange, data, size, &problem))
             return SRV_GO_ON;
         // First of all: until then the watcher may be reading the exchange to write a 408 of its own.
         if (!srv_watcher_disarm(exchange->http->watcher, exchange->watch))
@@ -251,6 +261,8 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 {
     struct srv_http *http = exchange->http;
     const bool in_time = srv_watcher_disarm(http->watcher, exchange->watch);
+    if (exchange->stream != NULL)
+        srv_stream_close(exchange->stream);
     if (atomic_load(&exchange->answered)) {
         pthread_mutex_lock(&http->mutex);
         http->sending--;

@@ -22,6 +22,8 @@ struct srv_watch {
     void *context;          /* for `late` */
     bool expired;           /* the deadline passed, the socket is shut down */
     atomic_bool *cancelled; /* not NULL while followed */
+    srv_watcher_wake *wake; /* of who follows; may be NULL */
+    void *follower;         /* for `wake` */
     bool ended;             /* the client sends no more; seen while not followed */
     bool gone;              /* the client hung up while followed */
     bool dropped;
@@ -80,6 +82,13 @@ static void look_at_all(struct srv_watcher *watcher, double now)
     }
 }
 
+static void set_flag(struct srv_watch *watch, bool left)
+{
+    atomic_store(watch->cancelled, true);
+    if (watch->wake != NULL)
+        watch->wake(watch->socket, left, watch->follower);
+}
+
 static void handle_events(const struct epoll_event *events, int count)
 {
     for (int i = 0; i < count; i++) {
@@ -88,7 +97,7 @@ static void handle_events(const struct epoll_event *events, int count)
             continue;
         if (watch->cancelled != NULL) {
             watch->gone = true;
-            atomic_store(watch->cancelled, true);
+            set_flag(watch, true);
         } else {
             watch->ended = true;
             point_at_end(watch);
@@ -243,13 +252,16 @@ bool srv_watcher_disarm(struct srv_watcher *watcher, struct srv_watch *watch)
     return in_time;
 }
 
-void srv_watcher_follow(struct srv_watcher *watcher, struct srv_watch *watch, atomic_bool *cancelled)
+void srv_watcher_follow(struct srv_watcher *watcher, struct srv_watch *watch, atomic_bool *cancelled,
+                        srv_watcher_wake *wake, void *context)
 {
     pthread_mutex_lock(&watcher->mutex);
     watch->cancelled = cancelled;
+    watch->wake = wake;
+    watch->follower = context;
     watch->gone = false;
     if (watcher->cancelling)
-        atomic_store(cancelled, true);
+        set_flag(watch, false);
     look_for_end(watcher, watch, EPOLL_CTL_MOD); // again, should the end have been seen before
     pthread_mutex_unlock(&watcher->mutex);
 }
@@ -258,6 +270,8 @@ bool srv_watcher_unfollow(struct srv_watcher *watcher, struct srv_watch *watch)
 {
     pthread_mutex_lock(&watcher->mutex);
     watch->cancelled = NULL;
+    watch->wake = NULL;
+    watch->follower = NULL;
     const bool gone = watch->gone;
     pthread_mutex_unlock(&watcher->mutex);
     return gone;
@@ -269,7 +283,7 @@ void srv_watcher_cancel_all(struct srv_watcher *watcher)
     watcher->cancelling = true;
     for (struct srv_watch *watch = watcher->first; watch != NULL; watch = watch->next) {
         if (watch->cancelled != NULL)
-            atomic_store(watch->cancelled, true);
+            set_flag(watch, false);
     }
     pthread_mutex_unlock(&watcher->mutex);
 }

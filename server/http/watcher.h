@@ -8,11 +8,11 @@
  *     watch = srv_watcher_add(watcher, socket, now + 60);            the connection is there
  *     srv_watcher_arm(watcher, watch, now + 120, exchange);          its request must be here by then
  *     in_time = srv_watcher_disarm(watcher, watch);                  it is
- *     srv_watcher_follow(watcher, watch, &cancelled);                suspended
+ *     srv_watcher_follow(watcher, watch, &cancelled, NULL, NULL);    suspended
  *     gone = srv_watcher_unfollow(watcher, watch);                   about to be resumed
  *     srv_watcher_drop(watcher, watch);                              the connection is about to be closed
  *
- * Threads: any. `late` is called by the watcher's thread with its lock held. */
+ * Threads: any. `late` and `wake` are called with the watcher's lock held: they may not call it. */
 #ifndef SRV_HTTP_WATCHER_H
 #define SRV_HTTP_WATCHER_H
 
@@ -26,6 +26,9 @@ struct srv_watch;
 
 /* Called just before a socket is shut down because its deadline has passed, with what srv_watcher_arm got. */
 typedef void srv_watcher_late(int socket, void *context);
+
+/* Called right after a flag was set: because the client hung up (`left`), or by srv_watcher_cancel_all. */
+typedef void srv_watcher_wake(int socket, bool left, void *context);
 
 /* `tick`: seconds between two looks at the deadlines. */
 EFM_MUST_CHECK enum efm_status srv_watcher_create(struct srv_watcher **watcher, double tick,
@@ -45,10 +48,11 @@ void srv_watcher_arm(struct srv_watcher *watcher, struct srv_watch *watch, doubl
 /* No deadline from here on. False when the last one had passed and the socket was shut down. */
 bool srv_watcher_disarm(struct srv_watcher *watcher, struct srv_watch *watch);
 
-/* `cancelled` is set when the client hangs up, and by srv_watcher_cancel_all. */
-void srv_watcher_follow(struct srv_watcher *watcher, struct srv_watch *watch, atomic_bool *cancelled);
+/* `cancelled` is set when the client hangs up, and by srv_watcher_cancel_all; then `wake` is called, which may be NULL. */
+void srv_watcher_follow(struct srv_watcher *watcher, struct srv_watch *watch, atomic_bool *cancelled,
+                        srv_watcher_wake *wake, void *context);
 
-/* True when the client had hung up. */
+/* True when the client had hung up. `wake` is not called after it. */
 bool srv_watcher_unfollow(struct srv_watcher *watcher, struct srv_watch *watch);
 
 /* Sets the flags of all that are followed now or later. */

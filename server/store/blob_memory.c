@@ -144,8 +144,8 @@ static enum efm_status copy(struct srv_blobs *blobs, const char *from, const cha
                             struct efm_error *error)
 {
     struct memory *memory = (struct memory *)blobs;
-    int file;
-    uint64_t size;
+    int file = -1;
+    uint64_t size = 0;
     pthread_mutex_lock(&memory->lock);
     enum efm_status status = share(memory, from, &file, &size, error);
     if (status == EFM_OK)
@@ -160,8 +160,8 @@ static enum efm_status open_blob(struct srv_blobs *blobs, const char *key, struc
                                  struct efm_error *error)
 {
     struct memory *memory = (struct memory *)blobs;
-    int file;
-    uint64_t size;
+    int file = -1;
+    uint64_t size = 0;
     pthread_mutex_lock(&memory->lock);
     enum efm_status status = share(memory, key, &file, &size, error);
     pthread_mutex_unlock(&memory->lock);

@@ -115,7 +115,7 @@ enum efm_status srv_sqlite_migrate(sqlite3 *database, const char *const *migrati
 
 void srv_sqlite_touch(sqlite3 *database)
 {
-    sqlite3_int64 version;
+    sqlite3_int64 version = 0;
     if (sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
         read_number(database, "PRAGMA user_version", &version) == SQLITE_OK &&
         write_number(database, "user_version", (int)version) == SQLITE_OK)

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Requests without a connection: routed, handled and answered like others, their answers go to a callback. */
+#include "core/base/memory.h"
+#include "server/http/clock.h"
+#include "server/http/http_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void free_detached(struct srv_detached *detached)
+{
+    if (detached == NULL)
+        return;
+    efm_free(detached->method);
+    efm_free(detached->content_type);
+    efm_free(detached->accept);
+    efm_free(detached->body);
+    efm_free(detached);
+}
+
+void srv_detached_release(struct srv_exchange *exchange)
+{
+    struct srv_http *http = exchange->http;
+    struct srv_detached *detached = exchange->detached;
+    pthread_mutex_lock(&http->mutex);
+    if (detached->previous != NULL)
+        detached->previous->next = detached->next;
+    else
+        http->first_detached = detached->next;
+    if (detached->next != NULL)
+        detached->next->previous = detached->previous;
+    pthread_mutex_unlock(&http->mutex);
+    free_detached(detached);
+    exchange->detached = NULL;
+}
+
+/* Also where the answer comes from when the server is stopping. */
+void srv_detached_cancel_all(struct srv_http *http)
+{
+    pthread_mutex_lock(&http->mutex);
+    for (struct srv_detached *detached = http->first_detached; detached != NULL; detached = detached->next)
+        atomic_store(detached->cancelled, true);
+    pthread_mutex_unlock(&http->mutex);
+}
+
+static struct srv_detached *create_detached(struct srv_exchange *exchange, struct srv_kept_request *request)
+{
+    struct srv_detached *detached = efm_allocate_array(1, sizeof *detached);
+    if (detached == NULL)
+        return NULL;
+    detached->method = efm_copy_string(request->method);
+    detached->content_type = efm_copy_string(request->content_type == NULL ? "" : request->content_type);
+    detached->accept = efm_copy_string(request->accept == NULL ? "" : request->accept);
+    // one byte more, for the NUL past its end
+    detached->body = efm_allocate(request->body_size + 1);
+    if (detached->method == NULL || detached->content_type == NULL || detached->accept == NULL ||
+        detached->body == NULL) {
+        free_detached(detached);
+        return NULL;
+    }
+    if (request->body_size > 0)
+        memcpy(detached->body, request->body, request->body_size);
+    detached->body[request->body_size] = '\0';
+    detached->answer = request->answer;
+    detached->context = request->context;
+    detached->cancelled = request->cancelled != NULL ? request->cancelled : &exchange->cancelled;
+    return detached;
+}
+
+static void enlist(struct srv_http *http, struct srv_exchange *exchange)
+{
+    struct srv_detached *detached = exchange->detached;
+    pthread_mutex_lock(&http->mutex);
+    exchange->handling = true;
+    http->handling++;
+    detached->next = http->first_detached;
+    if (detached->next != NULL)
+        detached->next->previous = detached;
+    http->first_detached = detached;
+    if (http->stopping)
+        atomic_store(detached->cancelled, true);
+    pthread_mutex_unlock(&http->mutex);
+    atomic_fetch_add(&http->pending, 1);
+}
+
+static bool route(struct srv_exchange *exchange, struct api_problem *problem)
+{
+    struct srv_http *http = exchange->http;
+    if (!srv_target_parse(&exchange->target, exchange->uri, problem) ||
+        !srv_route(http->options.routes, http->options.route_count, exchange->method, &exchange->target,
+                   &exchange->match, problem))
+        return false;
+    if (atomic_load(&http->draining)) {
+        problem->retry_after = 1;
+        return api_problem_set(problem, API_P_DRAINING, NULL, "the server is shutting down");
+    }
+    if (exchange->match.endpoint == NULL || exchange->match.endpoint->upload != NULL)
+        return api_problem_set(problem, API_P_INVALID_PARAMETER, NULL,
+                               "this request cannot be answered later");
+    return true;
+}
+
+static void fill(struct srv_exchange *exchange, size_t body_size)
+{
+    struct srv_detached *detached = exchange->detached;
+    struct api_message *message = &exchange->message;
+    message->method = detached->method;
+    message->path = exchange->target.path;
+    message->query = exchange->target.query;
+    message->content_type = detached->content_type;
+    message->accept = detached->accept;
+    message->body = detached->body;
+    message->body_size = body_size;
+}
+
+bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request)
+{
+    struct api_problem problem = {0};
+    struct srv_exchange *exchange = efm_allocate_array(1, sizeof *exchange);
+    char *uri = efm_copy_string(request->target);
+    struct srv_detached *detached = exchange == NULL ? NULL : create_detached(exchange, request);
+    const size_t body_size = request->body_size;
+    efm_free(request->body);
+    request->body = NULL;
+    if (detached == NULL || uri == NULL) {
+        free_detached(detached);
+        efm_free(uri);
+        efm_free(exchange);
+        return false;
+    }
+    exchange->http = http;
+    exchange->uri = uri;
+    exchange->detached = detached;
+    exchange->file = -1;
+    exchange->started = clock_seconds();
+    exchange->method = detached->method;
+    exchange->match.route = "none";
+    exchange->target = (struct srv_target){.raw = "", .path = "", .query = ""};
+    exchange->phase = SRV_PHASE_HANDLED;
+    snprintf(exchange->request_id, sizeof exchange->request_id, "%s",
+             request->request_id == NULL ? "" : request->request_id);
+    api_reply_init(&exchange->reply, 0);
+    atomic_init(&exchange->references, 2); // this call's, and that of the duty to answer
+    enlist(http, exchange);
+    const bool routed = route(exchange, &problem);
+    fill(exchange, body_size);
+    if (routed)
+        exchange->match.endpoint->handle(http->service, exchange);
+    else
+        srv_exchange_problem(exchange, &problem);
+    if (!exchange->deferred && !atomic_load(&exchange->answered)) {
+        api_problem_set(&problem, API_P_INTERNAL, NULL, "the request was left without an answer");
+        srv_exchange_problem(exchange, &problem);
+    }
+    srv_exchange_unref(exchange);
+    return true;
+}
