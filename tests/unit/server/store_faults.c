@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 static _Thread_local struct {
-    bool armed, stays, reached, full_next;
+    bool armed, stays, reached, full_next, met_sync;
     enum fault fault;
     int left;
 } plan;
@@ -24,7 +24,7 @@ void faults_arm(enum fault fault, int number, bool stays)
     plan.fault = fault;
     plan.left = number;
     plan.stays = stays;
-    plan.reached = plan.full_next = false;
+    plan.reached = plan.full_next = plan.met_sync = false;
     plan.armed = true;
 }
 
@@ -32,6 +32,11 @@ bool faults_disarm(void)
 {
     plan.armed = false;
     return plan.reached;
+}
+
+bool faults_met_sync(void)
+{
+    return plan.met_sync;
 }
 
 /* Counts one call of a sort that the plan concerns, and says whether it is to fail. */
@@ -50,6 +55,7 @@ static bool call_fails(bool sync)
 {
     if (!plan.armed || plan.fault == FAULT_MEMORY || !strikes())
         return false;
+    plan.met_sync |= sync;
     errno = plan.fault == FAULT_FULL && !sync ? ENOSPC : EIO;
     return true;
 }

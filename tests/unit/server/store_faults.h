@@ -24,5 +24,7 @@ void faults_init(void);
 void faults_arm(enum fault fault, int number, bool stays);
 /* Whether that call was reached. */
 bool faults_disarm(void);
+/* Whether a sync was among those that failed: what then says that it is durable, lies. */
+bool faults_met_sync(void);
 
 #endif

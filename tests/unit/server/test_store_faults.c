@@ -245,6 +245,7 @@ static bool operate_with_fault(const struct operation *operation, int which, int
         status_fits(FAULTS[which].fault, status, &error);
         assert_true(operation->is_undone(store));
     } else {
+        assert_false(faults_met_sync());
         assert_true(operation->is_done(store));
     }
     /* When nothing can be written after a sync that failed, no more than a crash then may show the commit. */
@@ -540,6 +541,8 @@ static bool change_blobs_with_fault(const struct blob_operation *operation, stru
         }
         blob_is(blobs, "top", "top bytes");
         assert_int_equal(operation->run(blobs, NULL), EFM_OK);
+    } else {
+        assert_false(faults_met_sync());
     }
     blob_is(blobs, operation->changed, operation->after);
     keys_are(blobs, operation->keys);
