@@ -7,6 +7,7 @@
 #include "core/base/memory.h"
 #include "server/engine/registry_internal.h"
 
+#include <malloc.h>
 #include <time.h>
 
 struct srv_model_memory {
@@ -61,10 +62,14 @@ void srv_registry_give_memory(struct srv_registry *registry, size_t bytes)
 
 static void model_gone(void *context)
 {
+    enum { LARGE = 1 << 20 };
     struct charge *charge = context;
+    const bool large = charge->bytes >= LARGE;
     atomic_fetch_sub(&charge->memory->used, charge->bytes);
     srv_model_memory_unref(charge->memory);
     efm_free(charge);
+    if (large) /* back to the system: the C library would keep the holes, as many as there are threads that load */
+        malloc_trim(0);
 }
 
 bool srv_registry_charge(struct srv_registry *registry, struct efm_model *model, size_t bytes)

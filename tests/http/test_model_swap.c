@@ -210,10 +210,14 @@ static void swapped_under_load(void **state)
 static void two_models_in_the_room_of_one(void **state)
 {
     enum { ROUNDS = 4 };
-    (void)state;
-    test_daemon_restart(&server, (const char *const[]){"--precision", "f32", "--memory-budget", "4M", NULL});
     struct test_request swap = put("/v1/models/swap", 0), still = put("/v1/models/still", 1);
+    char budget[32];
+    (void)state;
     test_expect_request(&server, &swap, 200);
+    snprintf(budget, sizeof budget, "%.0f",
+             1.5 * test_daemon_metric(&server, "efm_model_memory_bytes", "model=\"swap\""));
+    test_daemon_restart(&server,
+                        (const char *const[]){"--precision", "f32", "--memory-budget", budget, NULL});
     test_expect_request(&server, &still, 201);
     for (size_t i = 0; i < ROUNDS; ++i) {
         struct test_request request = carry(i % 2 == 0 ? "swap" : "still");

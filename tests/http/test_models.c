@@ -276,8 +276,8 @@ static void comes_back_when_it_is_asked_for(void **state)
     static const struct {
         const char *path, *body;
     } requests[] = {
-        {"/v1/generate?model=plane&seed=1&n=2&format=json", NULL},
-        {"/v1/transfer", "{\"model\":\"plane\",\"vector\":[1,2],\"seed\":1,\"steps\":20}"},
+        {"/v1/generate?model=plane&seed=1&n=2&format=npy", NULL},
+        {"/v1/transfer", "{\"model\":\"plane\",\"vector\":[1,2],\"seed\":1,\"format\":\"npy\"}"},
         {"/v1/models/plane/field", "{\"points\":[[1,2,3]]}"},
         {"/v1/models/plane/trace", "{\"starts\":[[1,2]],\"seed\":1}"},
     };
