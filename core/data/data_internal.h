@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 
 /* Where samples lie: in memory, or in a file without a name that is mapped. */
-struct efm_samples {
+struct efm_stored_samples {
     void *data; /* owned */
     size_t size;
     bool mapped;
@@ -22,8 +22,8 @@ enum { EFM_SAMPLES_IN_MEMORY = 64 << 20 };
 /* Room for `size` bytes, contents undefined; in a file of the folder `scratch` when they are more than
  * EFM_SAMPLES_IN_MEMORY and it is not NULL. The room on disk is taken here, so that writing to it later cannot fail.
  * EFM_E_MEMORY, EFM_E_FULL, EFM_E_IO. */
-EFM_MUST_CHECK enum efm_status efm_samples_create(struct efm_samples *samples, size_t size,
-                                                  const char *scratch, struct efm_error *error);
+EFM_MUST_CHECK enum efm_status efm_stored_samples_create(struct efm_stored_samples *samples, size_t size,
+                                                         const char *scratch, struct efm_error *error);
 
 /* Bytes whose number is only known at their end, in the same two places: at first in memory, later in the file. */
 struct efm_spill {
@@ -39,13 +39,13 @@ struct efm_spill efm_spill_limited(uint64_t limit, const char *scratch);
 EFM_MUST_CHECK enum efm_status efm_spill_append(struct efm_spill *spill, const void *bytes, size_t size,
                                                 struct efm_error *error);
 /* All that was appended, to be read only; the spill is empty afterwards. */
-EFM_MUST_CHECK enum efm_status efm_spill_take(struct efm_spill *spill, struct efm_samples *samples,
+EFM_MUST_CHECK enum efm_status efm_spill_take(struct efm_spill *spill, struct efm_stored_samples *samples,
                                               struct efm_error *error);
 void efm_spill_release(struct efm_spill *spill);
 
 /* From now on they are only read: a write to mapped ones ends the program. */
-void efm_samples_seal(struct efm_samples *samples);
-void efm_samples_release(struct efm_samples *samples);
+void efm_stored_samples_seal(struct efm_stored_samples *samples);
+void efm_stored_samples_release(struct efm_stored_samples *samples);
 
 /* The samples are seen either as pixels or as floats; the other pointer is NULL. */
 struct efm_dataset {
@@ -55,9 +55,9 @@ struct efm_dataset {
     size_t count;
     bool standard_normal;
     float low, high;
-    struct efm_samples samples; /* owned */
-    uint8_t *pixels;            /* into the samples [count, height, width, channels] */
-    float *floats;              /* into the samples [count, dimension] */
+    struct efm_stored_samples samples; /* owned */
+    uint8_t *pixels;                   /* into the samples [count, height, width, channels] */
+    float *floats;                     /* into the samples [count, dimension] */
 };
 
 /* One way of reading a file that lies in memory. */

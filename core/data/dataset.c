@@ -106,7 +106,7 @@ static enum efm_status create(struct efm_dataset **dataset, const char *format, 
     made->format = format;
     made->shape = *shape;
     made->count = count;
-    status = efm_samples_create(&made->samples, bytes, options->scratch, error);
+    status = efm_stored_samples_create(&made->samples, bytes, options->scratch, error);
     if (status != EFM_OK) {
         efm_dataset_unref(made);
         return status;
@@ -183,7 +183,7 @@ enum efm_status efm_dataset_finish(struct efm_dataset **dataset, struct efm_data
         efm_dataset_unref(made);
         return status;
     }
-    efm_samples_seal(&made->samples);
+    efm_stored_samples_seal(&made->samples);
     *dataset = made;
     return EFM_OK;
 }
@@ -216,7 +216,7 @@ enum efm_status efm_dataset_read(struct efm_dataset **dataset, const uint8_t *by
         return efm_error_set(error, EFM_E_FORMAT, "the dataset is empty");
 
     struct efm_spill spill = efm_spill_limited(options->max_decoded_bytes, options->scratch);
-    struct efm_samples unpacked = {0};
+    struct efm_stored_samples unpacked = {0};
     enum efm_status status = efm_dataset_ask(options, error);
     if (status == EFM_OK && efm_gzip_probe(bytes, size)) {
         status = efm_gzip_unpack(&spill, bytes, size, options, error);
@@ -237,7 +237,7 @@ enum efm_status efm_dataset_read(struct efm_dataset **dataset, const uint8_t *by
     status = reader != NULL ? reader->read(dataset, bytes, size, options, error)
                             : efm_dataset_fail_unknown(bytes, size, error);
 done:
-    efm_samples_release(&unpacked);
+    efm_stored_samples_release(&unpacked);
     efm_spill_release(&spill);
     return status;
 }
@@ -274,7 +274,7 @@ void efm_dataset_unref(struct efm_dataset *dataset)
     /* acquire-release: whoever frees must see all that the others did with it before */
     if (dataset == NULL || atomic_fetch_sub_explicit(&dataset->references, 1, memory_order_acq_rel) != 1)
         return;
-    efm_samples_release(&dataset->samples);
+    efm_stored_samples_release(&dataset->samples);
     efm_free(dataset);
 }
 

@@ -44,7 +44,7 @@ static int open_nameless(const char *folder)
 }
 
 /* Maps the whole of an open file. */
-static enum efm_status map(struct efm_samples *samples, size_t size, int file, int protection,
+static enum efm_status map(struct efm_stored_samples *samples, size_t size, int file, int protection,
                            struct efm_error *error)
 {
     void *data = mmap(NULL, size, protection, MAP_SHARED, file, 0);
@@ -52,11 +52,11 @@ static enum efm_status map(struct efm_samples *samples, size_t size, int file, i
         return errno == ENOMEM
                    ? efm_error_set(error, EFM_E_MEMORY, "no memory to map %zu bytes of samples", size)
                    : fail_io("map the", size, errno, error);
-    *samples = (struct efm_samples){data, size, true};
+    *samples = (struct efm_stored_samples){data, size, true};
     return EFM_OK;
 }
 
-static enum efm_status create_mapped(struct efm_samples *samples, size_t size, const char *scratch,
+static enum efm_status create_mapped(struct efm_stored_samples *samples, size_t size, const char *scratch,
                                      struct efm_error *error)
 {
     int file = open_nameless(scratch);
@@ -72,31 +72,31 @@ static enum efm_status create_mapped(struct efm_samples *samples, size_t size, c
     return status;
 }
 
-enum efm_status efm_samples_create(struct efm_samples *samples, size_t size, const char *scratch,
-                                   struct efm_error *error)
+enum efm_status efm_stored_samples_create(struct efm_stored_samples *samples, size_t size,
+                                          const char *scratch, struct efm_error *error)
 {
     if (scratch != NULL && size > EFM_SAMPLES_IN_MEMORY)
         return create_mapped(samples, size, scratch, error);
     void *data = efm_allocate(size);
     if (data == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for %zu bytes of samples", size);
-    *samples = (struct efm_samples){data, size, false};
+    *samples = (struct efm_stored_samples){data, size, false};
     return EFM_OK;
 }
 
-void efm_samples_seal(struct efm_samples *samples)
+void efm_stored_samples_seal(struct efm_stored_samples *samples)
 {
     if (samples->mapped)
         (void)mprotect(samples->data, samples->size, PROT_READ); /* a guard against ourselves, not needed */
 }
 
-void efm_samples_release(struct efm_samples *samples)
+void efm_stored_samples_release(struct efm_stored_samples *samples)
 {
     if (samples->mapped)
         munmap(samples->data, samples->size);
     else
         efm_free(samples->data);
-    *samples = (struct efm_samples){0};
+    *samples = (struct efm_stored_samples){0};
 }
 
 /* ---- bytes whose number is not known ---- */
@@ -155,11 +155,12 @@ enum efm_status efm_spill_append(struct efm_spill *spill, const void *bytes, siz
     return write_all(spill, bytes, size, error);
 }
 
-enum efm_status efm_spill_take(struct efm_spill *spill, struct efm_samples *samples, struct efm_error *error)
+enum efm_status efm_spill_take(struct efm_spill *spill, struct efm_stored_samples *samples,
+                               struct efm_error *error)
 {
     enum efm_status status = EFM_OK;
     if (spill->file < 0) {
-        *samples = (struct efm_samples){spill->buffer.data, spill->buffer.size, false};
+        *samples = (struct efm_stored_samples){spill->buffer.data, spill->buffer.size, false};
         spill->buffer = efm_buffer_limited(0);
     } else {
         status = map(samples, (size_t)spill->size, spill->file, PROT_READ, error);

@@ -107,16 +107,18 @@ static enum efm_status note(void *context, struct srv_jobs *jobs, struct srv_job
     const bool good = strcmp(delivery->record.state, "delivered") == 0;
     (void)jobs;
     (void)error;
-    snprintf(held->job.webhook_state, sizeof held->job.webhook_state, "%s", delivery->record.state);
+    snprintf(held->job.webhook_state, sizeof held->job.webhook_state, "%.31s", delivery->record.state);
     held->job.webhook_attempts = delivery->attempts;
-    struct efm_buffer data = efm_buffer_limited(sizeof change->data - 1);
+    struct efm_buffer data = efm_buffer_limited(sizeof change->data);
     efm_buffer_format(&data,
                       "{\"webhook\":\"%s\",\"attempt\":%u,\"status\":%d,\"error\":", delivery->record.state,
                       delivery->attempts, delivery->status);
     api_json_string(&data, delivery->error);
     efm_buffer_append_string(&data, "}");
-    snprintf(change->data, sizeof change->data, "%.*s", data.status == EFM_OK ? (int)data.size : 2,
-             data.status == EFM_OK ? (const char *)data.data : "{}");
+    if (data.status == EFM_OK)
+        efm_buffer_append(&data, "", 1);
+    memcpy(change->data, data.status == EFM_OK ? (const char *)data.data : "{}",
+           data.status == EFM_OK ? data.size : sizeof "{}");
     efm_buffer_release(&data);
     change->event =
         (struct api_event){.type = "message",
