@@ -13,29 +13,29 @@ static const char *const TEXTS[SRV_SQLITE_STATEMENTS] = {
     [SRV_SQLITE_COMMIT] = "COMMIT",
     [SRV_SQLITE_ROLLBACK] = "ROLLBACK",
     [SRV_SQLITE_INSERT] =
-        "INSERT INTO records (kind, id, parent, \"group\", state, owner, lease, due, expires, document,"
-        " version, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11)"
-        " RETURNING sequence, version, created",
+        ("INSERT INTO records (kind, id, parent, \"group\", state, owner, lease, due, expires, document,"
+         " version, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11)"
+         " RETURNING sequence, version, created"),
     [SRV_SQLITE_UPDATE] =
-        "UPDATE records SET parent = ?3, \"group\" = ?4, state = ?5, owner = ?6, lease = ?7, due = ?8,"
-        " expires = ?9, document = ?10, version = version + 1"
-        " WHERE kind = ?1 AND id = ?2 AND (?11 = 0 OR version = ?11) RETURNING sequence, version, created",
+        ("UPDATE records SET parent = ?3, \"group\" = ?4, state = ?5, owner = ?6, lease = ?7, due = ?8,"
+         " expires = ?9, document = ?10, version = version + 1"
+         " WHERE kind = ?1 AND id = ?2 AND (?11 = 0 OR version = ?11) RETURNING sequence, version, created"),
     [SRV_SQLITE_DELETE] =
         "DELETE FROM records WHERE kind = ?1 AND id = ?2 AND (?11 = 0 OR version = ?11) RETURNING sequence",
     [SRV_SQLITE_EXISTS] = "SELECT 1 FROM records WHERE kind = ?1 AND id = ?2",
-    [SRV_SQLITE_GET] = "SELECT " SRV_SQLITE_COLUMNS " FROM records WHERE kind = ?1 AND id = ?2",
+    [SRV_SQLITE_GET] = ("SELECT " SRV_SQLITE_COLUMNS " FROM records WHERE kind = ?1 AND id = ?2"),
     /* the two halves are searched apart, each in the order of an index, up to its first */
     [SRV_SQLITE_CLAIMABLE] =
-        "SELECT min(sequence) FROM ("
-        " SELECT * FROM (SELECT sequence FROM records WHERE kind = ?1 AND state = ?2"
-        "  AND (?4 = '' OR \"group\" = ?4) AND due <= ?5 ORDER BY sequence LIMIT 1)"
-        " UNION ALL"
-        " SELECT * FROM (SELECT sequence FROM records WHERE kind = ?1 AND state = ?3"
-        "  AND (?4 = '' OR \"group\" = ?4) AND due <= ?5 AND lease <= ?5 ORDER BY sequence LIMIT 1))",
-    [SRV_SQLITE_CLAIM] = "UPDATE records SET state = ?2, owner = ?3, lease = ?4, version = version + 1"
-                         " WHERE sequence = ?1 RETURNING " SRV_SQLITE_COLUMNS,
-    [SRV_SQLITE_RENEW] = "UPDATE records SET lease = ?4 WHERE kind = ?1 AND id = ?2 AND owner = ?3"
-                         " RETURNING sequence",
+        ("SELECT min(sequence) FROM ("
+         " SELECT * FROM (SELECT sequence FROM records WHERE kind = ?1 AND state = ?2"
+         "  AND (?4 = '' OR \"group\" = ?4) AND due <= ?5 ORDER BY sequence LIMIT 1)"
+         " UNION ALL"
+         " SELECT * FROM (SELECT sequence FROM records WHERE kind = ?1 AND state = ?3"
+         "  AND (?4 = '' OR \"group\" = ?4) AND due <= ?5 AND lease <= ?5 ORDER BY sequence LIMIT 1))"),
+    [SRV_SQLITE_CLAIM] = ("UPDATE records SET state = ?2, owner = ?3, lease = ?4, version = version + 1"
+                          " WHERE sequence = ?1 RETURNING " SRV_SQLITE_COLUMNS),
+    [SRV_SQLITE_RENEW] = ("UPDATE records SET lease = ?4 WHERE kind = ?1 AND id = ?2 AND owner = ?3"
+                          " RETURNING sequence"),
 };
 
 /* What a commit gives to a record, kept until it is durable. */

@@ -72,7 +72,7 @@ static void add_conditions(struct draft *draft, const struct srv_query *query)
 static void compose(struct draft *draft, enum srv_sqlite_verb verb, const struct srv_query *query)
 {
     static const char *const heads[] = {
-        [SRV_SQLITE_LIST] = "SELECT " SRV_SQLITE_COLUMNS,
+        [SRV_SQLITE_LIST] = ("SELECT " SRV_SQLITE_COLUMNS),
         [SRV_SQLITE_COUNT] = "SELECT count(*)",
         [SRV_SQLITE_REMOVE] = "DELETE FROM records WHERE sequence IN (SELECT sequence",
     };
