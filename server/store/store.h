@@ -104,7 +104,9 @@ struct srv_store;
 
 /* SQLite in WAL mode, in the file `path`, made when it is not there; NULL: in memory. Migrations run here.
  * EFM_E_UNSUPPORTED when the file is of a newer version than this program knows (the message names both),
- * EFM_E_FORMAT when it is no database or damaged, EFM_E_IO. */
+ * EFM_E_FORMAT when it is no database or damaged, EFM_E_IO. Several processes of one machine may have it open; one that
+ * holds it for more than 10 seconds makes the others' calls fail with EFM_E_IO. A commit that failed at its sync, on a
+ * disk that takes no further write either, may be seen after a crash; in every other case what failed never is. */
 EFM_MUST_CHECK enum efm_status srv_store_open_sqlite(struct srv_store **store, const char *path,
                                                      struct efm_error *error);
 void srv_store_close(struct srv_store *store); /* NULL is fine */
