@@ -4,6 +4,13 @@
 #include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
 
+/* The word of the scope that a key must have for it; NULL: none. */
+static const char *scope_of(const struct srv_endpoint *endpoint)
+{
+    (void)endpoint;
+    return NULL;
+}
+
 static struct api_operation_document document(const struct srv_endpoint *endpoint, const char *path)
 {
     return (struct api_operation_document){
@@ -14,6 +21,7 @@ static struct api_operation_document document(const struct srv_endpoint *endpoin
         .gives = endpoint->gives,
         .help = endpoint->help,
         .detail = endpoint->detail,
+        .scope = scope_of(endpoint),
     };
 }
 
@@ -22,6 +30,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     (void)service;
     struct api_reply reply;
     struct api_problem problem = {0};
+    const struct api_document_options options = {.version = EFMD_VERSION};
     size_t count = 0;
     struct api_operation_document *documents =
         efm_allocate_array(srv_route_count * SRV_ENDPOINT_PATHS, sizeof(*documents));
@@ -34,7 +43,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
         for (size_t j = 0; j < SRV_ENDPOINT_PATHS && srv_routes[i]->paths[j] != NULL; j++)
             documents[count++] = document(srv_routes[i], srv_routes[i]->paths[j]);
     srv_answer_begin(&reply, 200);
-    enum efm_status status = api_openapi_render(documents, count, EFMD_VERSION, &reply.body);
+    enum efm_status status = api_openapi_render(documents, count, &options, &reply.body);
     efm_free(documents);
     if (status != EFM_OK && reply.body.status == EFM_OK)
         reply.body.status = status;
