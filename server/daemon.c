@@ -389,6 +389,8 @@ void srv_daemon_destroy(struct srv_daemon *daemon)
         srv_request_runner_stop(daemon->request_runner, true);
     if (service->hub != NULL)
         srv_hub_drain(service->hub);
+    if (service->jobs != NULL) // those who listen go one after the other
+        srv_jobs_listen(service->jobs, &(struct srv_jobs_listener){0});
     srv_janitor_destroy(daemon->janitor);
     srv_request_runner_destroy(daemon->request_runner);
     srv_train_worker_destroy(daemon->train_worker);

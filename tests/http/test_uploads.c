@@ -55,7 +55,7 @@ static size_t count_files(const char *path)
 static size_t kept_files(void)
 {
     char path[400];
-    snprintf(path, sizeof path, "%s/blobs/datasets", server.state);
+    snprintf(path, sizeof path, "%s/blobs", server.state);
     return count_files(path);
 }
 
