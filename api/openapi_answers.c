@@ -70,8 +70,7 @@ static const struct {
 } ANSWERS[] = {
     {"200", "The answer.", "", true},
     {"201", "Stored under a new name.", "", true},
-    {"202", "A job, which has been kept; where to look for it, and when.",
-     "Location RetryAfter PreferenceApplied", true},
+    {"202", "A job that goes on.", "", true},
     {"204", "Done; there is nothing to say.", "", false},
     {"206", "The part that Range asked for.", "ContentRange", true},
     {"303", "It is to be had at another place.", "Location", false},
@@ -111,7 +110,10 @@ static void answer(struct efm_buffer *out, const char *word, const struct api_op
         i++;
     efm_buffer_format(out, "\"%s\":{", status);
     api_openapi_member(out, "description", ANSWERS[i].description);
-    answered_headers(out, ANSWERS[i].headers, schema == NULL && ANSWERS[i].has_body ? row->headers : "");
+    const char *own = strcmp(status, "202") == 0              ? row->accepted
+                      : schema == NULL && ANSWERS[i].has_body ? row->headers
+                                                              : "";
+    answered_headers(out, ANSWERS[i].headers, own);
     if (!ANSWERS[i].has_body || (schema == NULL && is_empty(types))) {
         efm_buffer_append_string(out, "},");
         return;

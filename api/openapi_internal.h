@@ -33,6 +33,7 @@ struct api_openapi_row {
     const char *answers;  /* "200 202:Job" */
     const char *json;     /* the schema of JSON among what the endpoint gives; NULL: any object */
     const char *headers;  /* of 200, 201 and 206, as names of components */
+    const char *accepted; /* of 202 */
     const char *problems; /* status codes beyond those that any operation may have */
     const char *asks;     /* headers of requests, as names of components */
     const char *body;     /* the schema of a JSON body */

@@ -171,7 +171,7 @@ void api_openapi_path_parameters(struct efm_buffer *out, const char *path)
 
 const struct api_openapi_component api_openapi_asked_headers[] = {
     {"RequestId",
-     HEADER("X-Request-Id", TEXT ",'maxLength':128",
+     HEADER("X-Request-Id", TEXT,
             "1 to 128 printable characters, which the answer and the log bear; anything else is replaced"),
      NULL, NULL},
     {"Prefer",

@@ -4,17 +4,19 @@
 
 #include <string.h>
 
+#define ACCEPTED "Location RetryAfter PreferenceApplied"
 #define RESULT_HEADERS "EfmModel EfmSeed EfmSteps EfmLanded ServerTiming"
 
 static const struct api_openapi_row ROWS[] = {
     /* ---- transfer ---- */
     {"POST PUT", "/transfer", "transfer", "200 202:Job", .json = "TransferResult", .headers = RESULT_HEADERS,
-     .problems = "404 406 409 415", .asks = "Prefer IdempotencyKey Traceparent", .body = "TransferRequest",
-     .form = "TransferForm", .example = "{'model':'roll','vectors':[[0.1,-0.7],[1.2,0.3]],'seed':7}",
+     .accepted = ACCEPTED, .problems = "404 406 409 415", .asks = "Prefer IdempotencyKey Traceparent",
+     .body = "TransferRequest", .form = "TransferForm",
+     .example = "{'model':'roll','vectors':[[0.1,-0.7],[1.2,0.3]],'seed':7}",
      .curl = "--data-binary @three.png \"$H/transfer?model=3to2\" -o two.png"},
     {"POST PUT", "/generate", "transfer", "200 202:Job", .json = "TransferResult", .headers = RESULT_HEADERS,
-     .problems = "404 406 409 415", .asks = "Prefer IdempotencyKey Traceparent", .body = "GenerateRequest",
-     .form = "GenerateForm", .example = "{'model':'exact','n':16,'seed':1}",
+     .accepted = ACCEPTED, .problems = "404 406 409 415", .asks = "Prefer IdempotencyKey Traceparent",
+     .body = "GenerateRequest", .form = "GenerateForm", .example = "{'model':'exact','n':16,'seed':1}",
      .curl = "-X POST \"$H/generate?model=exact&n=16&seed=1\" -o sheet.png", .body_optional = true},
 
     /* ---- models ---- */
@@ -55,8 +57,9 @@ static const struct api_openapi_row ROWS[] = {
      .curl = "\"$H/v1/datasets/threes/preview.png\" -o sheet.png"},
 
     /* ---- jobs ---- */
-    {"POST", "/train", "jobs", "202:Job", .problems = "404 409 415", .asks = "IdempotencyKey Traceparent",
-     .body = "TrainRequest", .example = "{'model':'mine','source':'threes','target':'twos','steps':2000}",
+    {"POST", "/train", "jobs", "202:Job", .accepted = "Location RetryAfter", .problems = "404 409 415",
+     .asks = "IdempotencyKey Traceparent", .body = "TrainRequest",
+     .example = "{'model':'mine','source':'threes','target':'twos','steps':2000}",
      .curl = "--json '{\"model\":\"mine\",\"source\":\"threes\",\"target\":\"twos\"}' \"$H/train\""},
     {"GET", "/jobs", "jobs", "200", .json = "JobList", .curl = "\"$H/v1/jobs?status=unfinished\""},
     {"GET", "/jobs/{name}", "jobs", "200 304", .json = "Job", .headers = "ETag", .problems = "404 410",

@@ -80,21 +80,26 @@ static void run_program(const struct test_daemon *daemon, const char *const *arg
     _exit(127);
 }
 
-static bool read_port(struct test_daemon *daemon)
+/* The number in a file of the folder; 0 while there is none. */
+static unsigned read_port_file(const struct test_daemon *daemon, const char *name)
 {
     char path[320];
     unsigned port = 0;
-    snprintf(path, sizeof path, "%s/port", daemon->folder);
+    snprintf(path, sizeof path, "%s/%s", daemon->folder, name);
     FILE *file = fopen(path, "r");
     if (file == NULL)
-        return false;
+        return 0;
     int found = fscanf(file, "%u", &port);
     fclose(file);
-    if (found != 1 || port == 0)
-        return false;
-    daemon->port = port;
-    snprintf(daemon->url, sizeof daemon->url, "http://127.0.0.1:%u", port);
-    return true;
+    return found == 1 ? port : 0;
+}
+
+static bool read_port(struct test_daemon *daemon)
+{
+    daemon->port = read_port_file(daemon, "port");
+    snprintf(daemon->own_url, sizeof daemon->own_url, "http://127.0.0.1:%u", daemon->port);
+    snprintf(daemon->url, sizeof daemon->url, "%s", daemon->own_url);
+    return daemon->port != 0;
 }
 
 static bool is_ready(const struct test_daemon *daemon)
@@ -105,6 +110,56 @@ static bool is_ready(const struct test_daemon *daemon)
     test_reply_release(&reply);
     return ready;
 }
+
+/* ---- a proxy ---- */
+
+/* Runs in the child; never returns. */
+static void run_proxy(const struct test_daemon *daemon, const char *program, const char *port_file)
+{
+    const char *log = getenv("TEST_PROXY_LOG");
+    int own_log = open(daemon->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (own_log < 0 || dup2(own_log, 1) < 0 || dup2(own_log, 2) < 0)
+        _exit(126);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    execl(program, program, daemon->own_url, port_file, log, (char *)NULL);
+    _exit(127);
+}
+
+static void start_proxy(struct test_daemon *daemon)
+{
+    const char *program = getenv("TEST_PROXY");
+    char port_file[320];
+    unsigned port = 0;
+    if (program == NULL || program[0] == '\0')
+        return;
+    snprintf(port_file, sizeof port_file, "%s/proxy-port", daemon->folder);
+    unlink(port_file);
+    daemon->proxy = fork();
+    assert_true(daemon->proxy >= 0);
+    if (daemon->proxy == 0)
+        run_proxy(daemon, program, port_file);
+    double give_up = test_now() + 30 * test_patience();
+    while (port == 0 && test_now() < give_up) {
+        test_sleep(0.01);
+        port = read_port_file(daemon, "proxy-port");
+    }
+    if (port == 0) {
+        test_daemon_show_log(daemon);
+        fail_msg("%s was not ready in time", program);
+    }
+    snprintf(daemon->url, sizeof daemon->url, "http://127.0.0.1:%u", port);
+}
+
+static void stop_proxy(struct test_daemon *daemon)
+{
+    if (daemon->proxy <= 0)
+        return;
+    kill(daemon->proxy, SIGTERM);
+    waitpid(daemon->proxy, NULL, 0);
+    daemon->proxy = 0;
+}
+
+/* ---- life ---- */
 
 static void launch(struct test_daemon *daemon, const char *const *arguments)
 {
@@ -132,6 +187,7 @@ static void launch(struct test_daemon *daemon, const char *const *arguments)
         test_daemon_show_log(daemon);
         fail_msg("%s", daemon->pid == 0 ? "efmd ended before it was ready" : "efmd was not ready in time");
     }
+    start_proxy(daemon);
 }
 
 void test_daemon_start(struct test_daemon *daemon, const char *const *arguments)
@@ -160,6 +216,7 @@ int test_daemon_wait(struct test_daemon *daemon, double seconds)
     while (test_now() < give_up) {
         if (waitpid(daemon->pid, &status, WNOHANG) == daemon->pid) {
             daemon->pid = 0;
+            stop_proxy(daemon);
             return status;
         }
         test_sleep(0.005);
@@ -168,6 +225,7 @@ int test_daemon_wait(struct test_daemon *daemon, double seconds)
     kill(daemon->pid, SIGKILL);
     waitpid(daemon->pid, &status, 0);
     daemon->pid = 0;
+    stop_proxy(daemon);
     fail_msg("efmd did not end within %.0f seconds", seconds);
     return status;
 }
@@ -206,9 +264,11 @@ void test_daemon_stop(struct test_daemon *daemon)
 double test_daemon_metric(const struct test_daemon *daemon, const char *name, const char *label)
 {
     struct test_reply reply;
+    struct test_daemon itself = *daemon;
     double sum = 0;
     size_t length = strlen(name);
-    test_send(daemon, &(struct test_request){.path = "/metrics"}, &reply);
+    snprintf(itself.url, sizeof itself.url, "%s", daemon->own_url);
+    test_send(&itself, &(struct test_request){.path = "/metrics"}, &reply);
     assert_int_equal(reply.status, 200);
     for (char *line = (char *)reply.body; line != NULL && *line != '\0';) {
         char *end_of_line = strchr(line, '\n');

@@ -9,6 +9,9 @@
  * directory, its port file and its log, removed when it stops; the log is shown when something fails. A
  * daemon dies with the test program.
  *
+ * Where TEST_PROXY names a program, it is started beside each daemon with the daemon's address, a file to write its port to and
+ * TEST_PROXY_LOG, and requests of client.h go through it; sockets that are opened by hand, and metrics, go to the daemon itself.
+ *
  * Errors: every function fails the running cmocka test. Threads: one.
  */
 #ifndef TEST_DAEMON_H
@@ -20,7 +23,9 @@
 struct test_daemon {
     pid_t pid; /* 0 while it does not run */
     unsigned port;
-    char url[64];     /* "http://127.0.0.1:40123" */
+    char url[64];     /* "http://127.0.0.1:40123": where requests go */
+    char own_url[64]; /* the daemon's, which is another one behind a proxy */
+    pid_t proxy;      /* 0: none */
     char folder[256]; /* temporary */
     char state[300];  /* its --state-dir */
     char log[300];    /* file of its standard error */
