@@ -47,8 +47,7 @@ void srv_exchange_unref(struct srv_exchange *exchange)
     srv_stream_free(exchange->stream);
     if (exchange->file >= 0)
         close(exchange->file);
-    if (exchange->detached != NULL)
-        srv_detached_release(exchange);
+    srv_detached_free(exchange->detached);
     srv_body_release(&exchange->body);
     srv_target_release(&exchange->target);
     api_reply_release(&exchange->reply);
@@ -117,26 +116,22 @@ void srv_exchange_identify(struct srv_exchange *exchange)
                                  random[i]);
 }
 
-/* A method that may stand in a label; clients can invent others without end. */
-static const char *method_label(const char *method)
+const char *srv_exchange_known_method(const char *method)
 {
     static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(method, known[i]) == 0)
             return known[i];
     }
-    return "other";
+    return NULL;
 }
 
 void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes)
 {
     struct srv_metrics *metrics = exchange->http->service->metrics;
-    const char *method = method_label(exchange->method), *route = exchange->match.route;
+    const char *known = srv_exchange_known_method(exchange->method), *route = exchange->match.route;
+    const char *method = known == NULL ? "other" : known; // clients can invent others without end
     const double seconds = clock_seconds() - exchange->started;
-    if (exchange->detached != NULL) { // no request of HTTP
-        atomic_fetch_sub(&exchange->http->pending, 1);
-        return;
-    }
     char id[2 * SRV_REQUEST_ID_SIZE + 2];
     srv_metrics_add(metrics, SRV_M_HTTP_REQUESTS, 1, "method=\"%s\",route=\"%s\",code=\"%d\"", method, route,
                     status);
@@ -189,37 +184,38 @@ void srv_exchange_settle(struct srv_exchange *exchange)
     pthread_mutex_unlock(&http->mutex);
 }
 
-static void answer_detached(struct srv_exchange *exchange, struct api_reply *reply)
+bool srv_exchange_claim(struct srv_exchange *exchange)
 {
-    struct api_reply answer = *reply;
-    api_reply_init(reply, 0);
-    exchange->detached->answer(exchange->detached->context, &answer);
-    srv_exchange_record(exchange, 0, 0);
-    srv_exchange_settle(exchange);
+    if (atomic_exchange(&exchange->answered, true)) {
+        srv_log(exchange->http->service->log, SRV_LOG_ERROR, "answered_twice", NULL);
+        return false;
+    }
+    srv_upload_abandon(exchange);
+    srv_body_release(&exchange->body);
+    return true;
 }
 
 void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
 {
-    struct srv_http *http = exchange->http;
     if (reply->body.status != EFM_OK) { // half of an answer is none
         struct api_problem problem = {0};
         api_problem_set(&problem, API_P_NO_MEMORY, NULL, "there is no memory for the answer now");
         api_reply_release(reply);
         srv_exchange_render_problem(exchange, &problem, reply);
     }
-    if (atomic_exchange(&exchange->answered, true)) {
-        srv_log(http->service->log, SRV_LOG_ERROR, "answered_twice", NULL);
+    if (!srv_exchange_claim(exchange))
         api_reply_release(reply);
-        return;
-    }
-    if (exchange->detached != NULL) {
-        answer_detached(exchange, reply);
-        return;
-    }
-    srv_upload_abandon(exchange);
+    else if (exchange->detached != NULL)
+        srv_detached_answer(exchange, reply);
+    else
+        srv_exchange_send(exchange, reply);
+}
+
+void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply)
+{
+    struct srv_http *http = exchange->http;
     exchange->reply = *reply;
     api_reply_init(reply, 0);
-    srv_body_release(&exchange->body);
     // Not followed any longer before it is resumed: the socket may be closed right after that.
     if (exchange->deferred)
         exchange->gone = srv_watcher_unfollow(http->watcher, exchange->watch);

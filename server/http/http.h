@@ -40,7 +40,8 @@ enum { SRV_ENDPOINT_PATHS = 3 };
 #define SRV_BODY_STREAM (SIZE_MAX - 2) /* no limit here: the upload sets its own */
 
 /* A body that is taken as it arrives instead of being kept in memory. All but abandon are called on the event thread and
- * must be quick. It may take longer than --body-timeout as long as it comes at 1000 bytes a second or more. Each upload ends with exactly one of: abandon; or srv_exchange_take_upload by the handler, which owns it then. */
+ * must be quick. It may take longer than --body-timeout as long as it comes at 1000 bytes a second or more. Each upload
+ * ends with exactly one of: abandon; or srv_exchange_take_upload by the handler, which owns it then. */
 struct srv_upload_class {
     /* The headers are there. `length` is the Content-Length or -1. NULL with a problem: the body is refused. */
     void *(*begin)(struct srv_service *service, struct srv_exchange *exchange, int64_t length,

@@ -8,10 +8,16 @@
  *   body.c      the body and the budget of all bodies
  *   watcher.c   deadlines and hang-ups
  *   listen.c    the socket
+ *   upload.c    bodies that the endpoint takes as they arrive
+ *   stream.c    answers that go on
+ *   file_reply.c, range.c   answers that are files, and parts of them
+ *   replay.c    exchanges without a connection
  *
  * Life of an exchange: made when the request line is there, it has two references: one of the connection,
  * given up when libmicrohttpd says that the request has ended, and one of the duty to answer, given up by the
  * answer. A deferred exchange's connection is suspended; only its answer resumes it, so it cannot end before.
+ * A stream's duty lasts until srv_stream_end, while its connection may end at any time. An exchange without a
+ * connection has a reference of the call that made it in place of the connection's.
  */
 #ifndef SRV_HTTP_INTERNAL_H
 #define SRV_HTTP_INTERNAL_H
@@ -77,13 +83,15 @@ struct srv_exchange {
     char *uri; /* owned, as sent */
     struct srv_target target;
     struct srv_match match;
-    const char *method; /* as sent; the message says GET for HEAD */
+    const char
+        *method; /* as sent; the message says GET for HEAD. One that endpoints know outlives the request */
     struct api_message message;
     struct srv_body body;
-    void *upload;            /* owned, in place of the body; NULL: none, or taken */
+    void *upload; /* owned, in place of the body; NULL: none, or taken */
+    /* of the event thread */
+    uint64_t upload_limit, upload_taken;
     double progress;         /* when the upload's deadline was last moved */
     uint64_t progress_bytes; /* that came since */
-    /* of the event thread */
     enum srv_phase phase;
     size_t lingered; /* bytes read away after a direct answer */
     bool deferred, handling;
@@ -111,8 +119,14 @@ struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Conne
 void srv_exchange_unref(struct srv_exchange *exchange);
 /* Counts and logs the one line of a request. */
 void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes);
+/* `method` as a constant, NULL when it is an unusual one. */
+const char *srv_exchange_known_method(const char *method);
 /* An X-Request-Id of the client's, or a fresh one. */
 void srv_exchange_identify(struct srv_exchange *exchange);
+/* Makes the answer the caller's to give, and gives up what came with the request; false when there has been one. */
+bool srv_exchange_claim(struct srv_exchange *exchange);
+/* Sends the answer that was claimed. */
+void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply);
 /* Gives up the duty to answer, after which the server may be torn down. */
 void srv_exchange_settle(struct srv_exchange *exchange);
 /* The problem as a reply; the caller releases it or hands it on. */
@@ -132,8 +146,10 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 /* srv_watcher_late for bodies: writes a 408; `context` is the exchange. */
 void srv_request_late(int socket, void *context);
 
-/* upload.c: the next bytes, given to the endpoint. False with a problem, and the upload is gone. */
-bool srv_upload_begin(struct srv_exchange *exchange, int64_t length, struct api_problem *problem);
+/* upload.c: the body, given to the endpoint. False with a problem; an upload that had begun is then to be abandoned, which the
+ * answer does. `limit`: in bytes. */
+bool srv_upload_begin(struct srv_exchange *exchange, int64_t length, uint64_t limit,
+                      struct api_problem *problem);
 bool srv_upload_take(struct srv_exchange *exchange, const void *data, size_t size,
                      struct api_problem *problem);
 void srv_upload_abandon(struct srv_exchange *exchange);
@@ -146,11 +162,12 @@ enum srv_stream_news {
     SRV_STREAM_BROKEN
 };
 enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_t size, size_t *count);
-void srv_stream_close(struct srv_stream *stream); /* the connection has ended */
-void srv_stream_free(struct srv_stream *stream);  /* NULL is fine */
+void srv_stream_close(struct srv_stream *stream, enum srv_ending ending); /* the request has ended */
+void srv_stream_free(struct srv_stream *stream);                          /* NULL is fine */
 
 /* replay.c */
-void srv_detached_release(struct srv_exchange *exchange);
+void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply);
+void srv_detached_free(struct srv_detached *detached); /* NULL is fine */
 void srv_detached_cancel_all(struct srv_http *http);
 
 /* direct.c: writes a whole answer on the socket without waiting, and ends the sending side. */

@@ -21,17 +21,12 @@ static bool read_number(const char **text, uint64_t *value)
     return any;
 }
 
-static const char *skip_space(const char *text)
-{
-    while (*text == ' ' || *text == '\t')
-        text++;
-    return text;
-}
-
 static enum srv_range last_bytes(uint64_t count, uint64_t size, uint64_t *offset, uint64_t *length)
 {
-    if (count == 0 || size == 0)
+    if (count == 0)
         return SRV_RANGE_NONE;
+    if (size == 0) // the end of nothing is there, and cannot be written as a part
+        return SRV_RANGE_WHOLE;
     *length = count < size ? count : size;
     *offset = size - *length;
     return SRV_RANGE_PART;
@@ -40,18 +35,15 @@ static enum srv_range last_bytes(uint64_t count, uint64_t size, uint64_t *offset
 enum srv_range srv_range_parse(const char *header, uint64_t size, uint64_t *offset, uint64_t *length)
 {
     uint64_t first = 0, last = UINT64_MAX;
-    if (strncasecmp(header, "bytes", 5) != 0)
+    if (strncasecmp(header, "bytes=", 6) != 0)
         return SRV_RANGE_WHOLE;
-    const char *text = skip_space(header + 5);
-    if (*text != '=')
-        return SRV_RANGE_WHOLE;
-    text = skip_space(text + 1);
+    const char *text = header + 6;
     const bool has_first = read_number(&text, &first);
     if (*text != '-')
         return SRV_RANGE_WHOLE;
     text++;
     const bool has_last = read_number(&text, &last);
-    if (*skip_space(text) != '\0' || (!has_first && !has_last) || (has_first && has_last && last < first))
+    if (*text != '\0' || (!has_first && !has_last) || (has_first && has_last && last < first))
         return SRV_RANGE_WHOLE;
     if (!has_first)
         return last_bytes(last, size, offset, length);

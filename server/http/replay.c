@@ -3,11 +3,12 @@
 #include "core/base/memory.h"
 #include "server/http/clock.h"
 #include "server/http/http_internal.h"
+#include "server/log.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static void free_detached(struct srv_detached *detached)
+void srv_detached_free(struct srv_detached *detached)
 {
     if (detached == NULL)
         return;
@@ -18,10 +19,9 @@ static void free_detached(struct srv_detached *detached)
     efm_free(detached);
 }
 
-void srv_detached_release(struct srv_exchange *exchange)
+/* After it the caller's flag is left alone. */
+static void unlist(struct srv_http *http, struct srv_detached *detached)
 {
-    struct srv_http *http = exchange->http;
-    struct srv_detached *detached = exchange->detached;
     pthread_mutex_lock(&http->mutex);
     if (detached->previous != NULL)
         detached->previous->next = detached->next;
@@ -30,11 +30,25 @@ void srv_detached_release(struct srv_exchange *exchange)
     if (detached->next != NULL)
         detached->next->previous = detached->previous;
     pthread_mutex_unlock(&http->mutex);
-    free_detached(detached);
-    exchange->detached = NULL;
 }
 
-/* Also where the answer comes from when the server is stopping. */
+void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply)
+{
+    struct srv_http *http = exchange->http;
+    struct srv_detached *detached = exchange->detached;
+    struct api_reply answer = *reply;
+    char id[2 * SRV_REQUEST_ID_SIZE + 2];
+    api_reply_init(reply, 0);
+    unlist(http, detached);
+    srv_log(http->service->log, SRV_LOG_INFO, "replayed",
+            "\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,\"request_id\":%s",
+            exchange->match.route, answer.status, answer.body.size, clock_seconds() - exchange->started,
+            srv_log_quote(exchange->request_id, id, sizeof id));
+    detached->answer(detached->context, &answer);
+    atomic_fetch_sub(&http->pending, 1);
+    srv_exchange_settle(exchange);
+}
+
 void srv_detached_cancel_all(struct srv_http *http)
 {
     pthread_mutex_lock(&http->mutex);
@@ -51,11 +65,11 @@ static struct srv_detached *create_detached(struct srv_exchange *exchange, struc
     detached->method = efm_copy_string(request->method);
     detached->content_type = efm_copy_string(request->content_type == NULL ? "" : request->content_type);
     detached->accept = efm_copy_string(request->accept == NULL ? "" : request->accept);
-    // one byte more, for the NUL past its end
-    detached->body = efm_allocate(request->body_size + 1);
+    size_t size; // one byte more, for the NUL past its end
+    detached->body = efm_size_add(request->body_size, 1, &size) ? efm_allocate(size) : NULL;
     if (detached->method == NULL || detached->content_type == NULL || detached->accept == NULL ||
         detached->body == NULL) {
-        free_detached(detached);
+        srv_detached_free(detached);
         return NULL;
     }
     if (request->body_size > 0)
@@ -104,7 +118,7 @@ static void fill(struct srv_exchange *exchange, size_t body_size)
 {
     struct srv_detached *detached = exchange->detached;
     struct api_message *message = &exchange->message;
-    message->method = detached->method;
+    message->method = strcmp(detached->method, "HEAD") == 0 ? "GET" : detached->method;
     message->path = exchange->target.path;
     message->query = exchange->target.query;
     message->content_type = detached->content_type;
@@ -123,7 +137,7 @@ bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request)
     efm_free(request->body);
     request->body = NULL;
     if (detached == NULL || uri == NULL) {
-        free_detached(detached);
+        srv_detached_free(detached);
         efm_free(uri);
         efm_free(exchange);
         return false;

@@ -84,13 +84,13 @@ static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_pro
         return refuse_draining(exchange, problem);
     const struct srv_endpoint *endpoint = exchange->match.endpoint;
     fill_message(exchange);
-    if (endpoint != NULL && endpoint->upload != NULL)
-        return srv_upload_begin(exchange, *length, problem);
     size_t limit = endpoint == NULL ? 0 : endpoint->max_body;
     if (limit == SRV_BODY_UPLOAD)
         limit = options->max_body;
     else if (limit == SRV_BODY_IMAGES)
         limit = options->max_image_body;
+    if (endpoint != NULL && endpoint->upload != NULL)
+        return srv_upload_begin(exchange, *length, limit == SRV_BODY_STREAM ? UINT64_MAX : limit, problem);
     return srv_body_begin(&exchange->body, *length, limit, &http->budget, problem);
 }
 
@@ -136,7 +136,8 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
     struct srv_http *http = exchange->http;
     struct api_problem problem = {0};
     int64_t length = NO_BODY;
-    exchange->method = method;
+    const char *known = srv_exchange_known_method(method);
+    exchange->method = known == NULL ? method : known;
     srv_exchange_identify(exchange);
     if (!admit(exchange, &length, &problem)) {
         count_refusal(exchange, problem.code);
@@ -262,7 +263,7 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
     struct srv_http *http = exchange->http;
     const bool in_time = srv_watcher_disarm(http->watcher, exchange->watch);
     if (exchange->stream != NULL)
-        srv_stream_close(exchange->stream);
+        srv_stream_close(exchange->stream, ending);
     if (atomic_load(&exchange->answered)) {
         pthread_mutex_lock(&http->mutex);
         http->sending--;

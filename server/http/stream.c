@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Answers that go on. The stream lives as long as its exchange. libmicrohttpd asks for bytes on its event thread; when there are
- * none the connection is suspended, and the next write resumes it. While it is suspended the watcher looks for a hang-up and
- * sets the exchange's flag, as for any answer that is still to come. */
+/* Answers that go on. The stream lives as long as its exchange. libmicrohttpd asks for bytes on its event thread; when there
+ * are none the connection is suspended, and the next write resumes it. The watcher follows the connection from the first byte
+ * to the last, so that a client that hangs up is noticed while nothing is written or nothing can be sent.
+ *
+ * Locks: the watcher's before the stream's, the stream's before libmicrohttpd's. */
 #include "core/base/memory.h"
 #include "server/http/http_internal.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/socket.h>
 
-enum { PENDING_MOST = 1 << 20 };
+/* An idle stream keeps no more memory than KEPT for what it may write next. */
+enum { PENDING_MOST = 1 << 20, KEPT = 16 * 1024 };
 
 struct srv_stream {
     struct srv_exchange *exchange;
@@ -16,7 +22,9 @@ struct srv_stream {
     size_t taken, sent;      /* `sent`: in all */
     bool waiting;            /* the connection is suspended for want of bytes */
     bool ended;              /* by the writer */
-    bool closed;             /* by the connection */
+    bool left;               /* by the client, or given up because it does not read */
+    bool stopped;            /* the server stops: what is pending still goes out */
+    bool closed;             /* the request has ended; the connection may serve another or be gone */
 };
 
 static struct srv_stream *create(struct srv_exchange *exchange)
@@ -26,7 +34,7 @@ static struct srv_stream *create(struct srv_exchange *exchange)
         return NULL;
     stream->exchange = exchange;
     stream->bytes = efm_buffer_limited(2 * PENDING_MOST);
-    pthread_mutex_init(&stream->lock, NULL);
+    pthread_mutex_init(&stream->lock, NULL); // cannot fail with default attributes
     return stream;
 }
 
@@ -37,6 +45,39 @@ void srv_stream_free(struct srv_stream *stream)
     efm_buffer_release(&stream->bytes);
     pthread_mutex_destroy(&stream->lock);
     efm_free(stream);
+}
+
+/* (locked) */
+static void wake(struct srv_stream *stream)
+{
+    if (!stream->waiting)
+        return;
+    stream->waiting = false;
+    srv_link_resume(stream->exchange->connection);
+}
+
+/* (locked) Nobody reads. Also ends a connection that stands still because its client takes nothing. */
+static void give_up(struct srv_stream *stream)
+{
+    stream->left = true;
+    if (!stream->closed)
+        shutdown(srv_watch_socket(stream->exchange->watch), SHUT_RDWR);
+    wake(stream);
+}
+
+/* Of the watcher. */
+static void on_wake(int socket, bool left, void *context)
+{
+    struct srv_stream *stream = context;
+    (void)socket;
+    pthread_mutex_lock(&stream->lock);
+    if (left) {
+        give_up(stream);
+    } else {
+        stream->stopped = true;
+        wake(stream);
+    }
+    pthread_mutex_unlock(&stream->lock);
 }
 
 static struct srv_stream *refuse(struct srv_exchange *exchange, struct api_reply *reply,
@@ -59,56 +100,62 @@ struct srv_stream *srv_exchange_stream(struct srv_exchange *exchange, struct api
     struct srv_stream *stream = create(exchange);
     if (stream == NULL)
         return refuse(exchange, reply, API_P_NO_MEMORY, "there is no memory for the answer now");
+    if (!srv_exchange_claim(exchange)) {
+        srv_stream_free(stream);
+        api_reply_release(reply);
+        return NULL;
+    }
     exchange->stream = stream;
     exchange->reply = *reply;
     api_reply_init(reply, 0);
-    srv_body_release(&exchange->body);
-    atomic_store(&exchange->answered, true);
     pthread_mutex_lock(&http->mutex);
     http->sending++;
     pthread_mutex_unlock(&http->mutex);
+    // Before it is resumed, and to its end; what has been reported before is reported again.
+    srv_watcher_follow(http->watcher, exchange->watch, &exchange->cancelled, on_wake, stream);
     if (exchange->deferred)
-        srv_link_resume(exchange->connection); // stays followed to its end
-    else
-        srv_watcher_follow(http->watcher, exchange->watch, &exchange->cancelled, NULL, NULL);
+        srv_link_resume(exchange->connection);
     return stream;
-}
-
-/* (locked) */
-static void wake(struct srv_stream *stream)
-{
-    if (!stream->waiting)
-        return;
-    stream->waiting = false;
-    srv_link_resume(stream->exchange->connection);
 }
 
 /* (locked) */
 static bool is_gone(const struct srv_stream *stream)
 {
-    return stream->closed || atomic_load(&stream->exchange->cancelled);
+    return stream->left || stream->stopped || stream->closed;
 }
 
-/* (locked) Moves what is left to the front, so that what was taken does not pile up. */
+/* (locked) */
+static size_t pending_of(const struct srv_stream *stream)
+{
+    return stream->bytes.size - stream->taken;
+}
+
+/* (locked) Moves what is left to the front once it is the smaller part, so that what was taken does not pile up. */
 static void close_up(struct srv_stream *stream)
 {
     struct efm_buffer *bytes = &stream->bytes;
-    memmove(bytes->data, bytes->data + stream->taken, bytes->size - stream->taken);
+    if (stream->taken == 0 || stream->taken < pending_of(stream))
+        return;
+    memmove(bytes->data, bytes->data + stream->taken, pending_of(stream));
     bytes->size -= stream->taken;
     stream->taken = 0;
+    if (bytes->size == 0 && bytes->capacity > KEPT)
+        efm_buffer_release(bytes);
 }
 
 bool srv_stream_write(struct srv_stream *stream, const void *bytes, size_t size)
 {
     pthread_mutex_lock(&stream->lock);
-    bool good =
-        !is_gone(stream) && size <= PENDING_MOST && stream->bytes.size - stream->taken <= PENDING_MOST - size;
-    if (good && stream->taken > 0)
+    bool good = !is_gone(stream);
+    if (good && size > 0) {
         close_up(stream);
-    good = good && efm_buffer_append(&stream->bytes, bytes, size) == EFM_OK;
-    if (!good)
-        atomic_store(&stream->exchange->cancelled, true);
-    wake(stream);
+        good = size <= PENDING_MOST && pending_of(stream) <= PENDING_MOST - size &&
+               efm_buffer_append(&stream->bytes, bytes, size) == EFM_OK;
+        if (good)
+            wake(stream);
+        else
+            give_up(stream);
+    }
     pthread_mutex_unlock(&stream->lock);
     return good;
 }
@@ -124,7 +171,7 @@ bool srv_stream_gone(struct srv_stream *stream)
 size_t srv_stream_pending(struct srv_stream *stream)
 {
     pthread_mutex_lock(&stream->lock);
-    const size_t pending = stream->bytes.size - stream->taken;
+    const size_t pending = pending_of(stream);
     pthread_mutex_unlock(&stream->lock);
     return pending;
 }
@@ -133,33 +180,43 @@ void srv_stream_end(struct srv_stream *stream)
 {
     struct srv_exchange *exchange = stream->exchange;
     pthread_mutex_lock(&stream->lock);
-    const bool gone = is_gone(stream);
-    const size_t sent = stream->sent + stream->bytes.size - stream->taken;
+    const bool left = stream->left;
+    const size_t sent = stream->sent + (is_gone(stream) ? 0 : pending_of(stream));
     stream->ended = true;
     wake(stream);
     pthread_mutex_unlock(&stream->lock);
-    srv_exchange_record(exchange, gone ? SRV_CLIENT_GONE : exchange->reply.status, sent);
+    srv_exchange_record(exchange, left ? SRV_CLIENT_GONE : exchange->reply.status, sent);
     srv_exchange_settle(exchange);
 }
 
 /* ---- the connection's side, on its event thread ---- */
 
+/* (locked) libmicrohttpd may have asked the kernel to hold back the head of the answer until more comes; setting the option,
+ * even once more, sends what is held. */
+static void push_out(const struct srv_stream *stream)
+{
+    const int on = 1;
+    setsockopt(srv_watch_socket(stream->exchange->watch), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_t size, size_t *count)
 {
     enum srv_stream_news news = SRV_STREAM_BYTES;
     pthread_mutex_lock(&stream->lock);
-    *count = stream->bytes.size - stream->taken;
-    if (is_gone(stream)) {
+    *count = pending_of(stream);
+    if (stream->left) {
         news = SRV_STREAM_BROKEN;
     } else if (*count > 0) {
         *count = *count < size ? *count : size;
         memcpy(out, stream->bytes.data + stream->taken, *count);
         stream->taken += *count;
         stream->sent += *count;
-    } else if (stream->ended) {
+        close_up(stream);
+    } else if (stream->ended || stream->stopped) {
         news = SRV_STREAM_END;
     } else {
-        // under the lock: a write that comes now finds the connection suspended
+        push_out(stream);
+        // Under the lock: a write that comes now finds the connection suspended.
         stream->waiting = true;
         srv_link_suspend(stream->exchange->connection);
         news = SRV_STREAM_WAIT;
@@ -168,11 +225,12 @@ enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_
     return news;
 }
 
-void srv_stream_close(struct srv_stream *stream)
+void srv_stream_close(struct srv_stream *stream, enum srv_ending ending)
 {
     srv_watcher_unfollow(stream->exchange->http->watcher, stream->exchange->watch);
     pthread_mutex_lock(&stream->lock);
     stream->closed = true;
+    stream->left |= ending == SRV_ENDED_BROKEN || ending == SRV_ENDED_LATE;
     stream->waiting = false;
     pthread_mutex_unlock(&stream->lock);
 }
