@@ -11,16 +11,61 @@ source "$(dirname "$0")/contract/common.sh"
 install_npm
 tests=${2:-$(dirname "$(dirname "$efmd")")/tests/http}
 
-# Tests that measure what a process between them and the daemon changes; each with its reason.
+# Tests that no process may stand beside, each with its reason.
 declare -A besides=(
+  [bad_input]="methods that node does not know, and what the bytes of broken requests leave in memory"
 )
 
-echo "== prism proxy --errors: what the contract shows by example"
+echo "== prism proxy --errors"
 start_daemon
 make_world
-source "$contract/examples.sh"
+curl -sf "$server/openapi.json" -o "$home/openapi.json"
+"$node_modules/.bin/prism" proxy "$home/openapi.json" "$server" --errors --host 127.0.0.1 --port 0 >"$home/prism" 2>&1 &
+beside+=($!)
+for _ in $(seq 100); do
+  proxy=$(grep -o 'listening on http://[0-9.:]*' "$home/prism" | head -n 1 | cut -d ' ' -f 3) && break
+  sleep 0.1
+done
+[[ -n $proxy ]] || { cat "$home/prism"; fail "prism did not start"; }
 
-echo "== the HTTP suite"
+# ask STATUS METHOD TARGET [JSON] : through prism, which answers in its own way what breaks the contract
+asked=0
+ask() {
+  local status
+  status=$(curl -s -o "$home/answer" -w '%{http_code}' -X "$2" ${4:+--json "$4"} "$proxy$3") || true
+  [[ $status == "$1" ]] && ! grep -q prism/errors "$home/answer" ||
+    { cat "$home/answer"; grep -i violation "$home/prism"; fail "$2 $3 ${4:-}: $status in place of $1"; }
+  asked=$((asked + 1))
+}
+for path in / /livez /readyz /health /metrics /openapi.json /v1/openapi.json /v1/models /v1/datasets /v1/jobs \
+  /v1/models/roll /v1/datasets/roll; do
+  ask 200 GET "$path"
+done
+ask 200 POST /transfer '{"model":"roll","vectors":[[0.1,-0.7],[1.2,0.3]],"seed":7}'
+ask 200 POST '/v1/transfer?model=roll&seed=1' '{"vector":[0.1,-0.7],"trajectory":4}'
+ask 200 POST '/v1/generate?model=exact&n=2&format=json'
+ask 200 POST /v1/models/roll/field '{"points":[[0,0,3]]}'
+ask 200 POST /v1/models/roll/trace '{"starts":[[0.1,-0.7]],"points":4}'
+ask 200 POST /v1/models/roll/unload
+ask 200 POST /v1/models/roll/load
+ask 201 PUT /v1/datasets/more '{"toy":"swiss_roll","count":50}'
+ask 200 PUT /v1/models/copy '{"arch":"exact","source":"noise","target":"more","map":"chain","L":5}'
+ask 404 GET /v1/models/none
+ask 404 GET /v1/jobs/job_none
+ask 404 POST /v1/transfer '{"model":"none","vector":[1]}'
+ask 202 POST /v1/train '{"model":"made","source":"noise","target":"more","steps":20,"network":{"arch":"mlp","hidden":16,"hidden2":16,"embedding":8}}'
+job=$(grep -o '"id":"job_[^"]*' "$home/answer" | cut -d '"' -f 4)
+ask 200 GET "/v1/jobs/$job?wait=20"
+ask 200 GET "/v1/jobs/$job"
+ask 200 GET "/v1/jobs/$job/checkpoints"
+ask 200 POST "/v1/jobs/$job/cancel"
+ask 204 DELETE "/v1/jobs/$job"
+ask 410 GET "/v1/jobs/$job"
+ask 204 DELETE /v1/models/copy
+ask 204 DELETE /v1/datasets/more
+echo "ok: $asked requests"
+
+echo "== the HTTP suite, held against the contract by prism's engine"
 export EFMD=$efmd TEST_PROXY=$contract/proxy.sh TEST_PROXY_LOG=$home/exchanges TEST_DATA=$root/tests/data
 export TEST_PATIENCE=${TEST_PATIENCE:-4}
 failed=()
@@ -36,9 +81,10 @@ for program in "$tests"/test_http_*; do
   if timeout 120 "$program" >"$home/out" 2>&1; then
     echo "ok: $name ($((SECONDS - begun)) s)"
   else
-    grep -E '^\[  (FAILED|ERROR)|error:|broken' "$home/out" | head -n 40 || tail -n 40 "$home/out"
+    grep -E '^\[  (FAILED|ERROR)|LINE|^ERROR|broken' "$home/out" | head -n 40 || tail -n 40 "$home/out"
     failed+=("$name")
   fi
 done
 node "$contract/summary.js" "$home/exchanges" || failed+=(contract)
 [[ ${#failed[@]} -eq 0 ]] || fail "failed: ${failed[*]}"
+echo "$self: nothing breaks the contract"

@@ -14,6 +14,7 @@ export CLIENTS_DIR
 home=$(mktemp -d "${TMPDIR:-/tmp}/efmd-$self-XXXXXX")
 daemon=
 server=
+beside=() # processes that end with the script
 
 fail() {
   echo "$self: $*" >&2
@@ -28,6 +29,9 @@ skip() {
 
 clean_up() {
   local status=$?
+  for process in "${beside[@]}"; do
+    kill "$process" 2>/dev/null || true
+  done
   if [[ -n $daemon ]]; then
     kill -TERM "$daemon" 2>/dev/null || true
     wait "$daemon" || { echo "$self: efmd ended with status $?" >&2; status=1; }

@@ -170,7 +170,15 @@ async function validate(operations, request, bytes, answer) {
     operation = resource && resource.iid;
     return TE.right(output);
   };
-  const outcome = await createInstance(CONFIGURATION, { logger: quiet, forward: forwarder }).request(input, operations)();
+  const prism = createInstance(CONFIGURATION, { logger: quiet, forward: forwarder });
+  let outcome;
+  try {
+    outcome = await prism.request(input, operations)();
+  } catch (error) {
+    // a Content-Type that cannot be read at all: what is left of the request will do, for the answer is to be looked at
+    const { 'content-type': unreadable, ...others } = request.headers;
+    outcome = await prism.request({ ...input, headers: others, body: undefined }, operations)();
+  }
   if (E.isLeft(outcome)) throw outcome.left;
   return { operation, validations: outcome.right.validations };
 }
@@ -202,7 +210,8 @@ async function main() {
   const given = await (await fetch(`${upstream}/openapi.json`)).json();
   const operations = await getHttpOperationsFromSpec(closeAnswers(given));
   const server = http.createServer((request, reply) => {
-    handle(operations, request, reply).catch(() => {
+    handle(operations, request, reply).catch(error => {
+      console.error(`proxy: ${request.method} ${request.url}: ${error.stack}`);
       // the daemon closed without an answer, or the client is gone: the client sees a connection that ends
       request.socket.destroy();
     });
