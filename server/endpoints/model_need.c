@@ -29,11 +29,12 @@ static void complete(struct srv_work *base, const struct api_problem *end)
     struct load_work *work = (struct load_work *)base;
     struct efm_model *model = work->model;
     struct srv_exchange *exchange = work->exchange;
+    const struct api_problem problem = *end; /* it lies in the work */
     efm_free(work);
-    if (end->code == API_P_NONE)
+    if (problem.code == API_P_NONE)
         srv_exchange_handle_again(exchange);
     else
-        srv_exchange_problem(exchange, end);
+        srv_exchange_problem(exchange, &problem);
     efm_model_unref(model);
 }
 
