@@ -17,7 +17,9 @@
 #define NUMBERS "{'type':'array','minItems':1,'items':{'type':'number'}}"
 #define ROWS "{'type':'array','minItems':1,'items':" NUMBERS "}"
 #define BASE64 "{'type':'string','minLength':1,'description':'An image in base64, or a data: address'}"
-#define FILES "{'type':'string','contentMediaType':'application/octet-stream','description':'A file; the field may be repeated'}"
+#define FILES                                                                                                \
+    "{'type':'string','contentMediaType':'application/octet-stream','description':'A file; the field may "   \
+    "be repeated'}"
 #define WHOLE "{'type':'integer'}"
 #define AUGMENTATIONS "{'type':'array','items':{'type':'string','enum':['hue','flip','crop']}}"
 

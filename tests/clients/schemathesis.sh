@@ -4,7 +4,7 @@
 #
 #   schemathesis.sh EFMD   skipped (77) where schemathesis cannot be installed
 #
-# CLIENTS_SECONDS   that it may take at most [40]
+# CLIENTS_SECONDS   that it may take at most [45]
 set -euo pipefail
 source "$(dirname "$0")/contract/common.sh"
 
@@ -24,7 +24,7 @@ make_world
 export EFM_SERVER=$server
 cd "$home"
 "$venv/bin/schemathesis" --config-file "$contract/schemathesis.toml" run "$server/openapi.json" \
-  --phases examples,coverage,fuzzing --max-time "${CLIENTS_SECONDS:-40}" || fail "schemathesis complains"
+  --phases examples,coverage,fuzzing,stateful --max-time "${CLIENTS_SECONDS:-45}" || fail "schemathesis complains"
 echo "answers by status:"
 curl -sf "$server/metrics" | sed -n 's/^efm_http_requests_total{.*code="\([0-9]*\)"} \([0-9]*\)$/\1 \2/p' |
   awk '{ n[$1] += $2 } END { for (s in n) print "  " s, n[s] }' | sort

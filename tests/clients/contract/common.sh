@@ -80,7 +80,7 @@ install_npm() {
   if [[ ! -f $folder/installed || $(cat "$folder/installed") != "$version" ]]; then
     mkdir -p "$folder"
     cp "$contract/package.json" "$contract/package-lock.json" "$folder/"
-    (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --cache "$CLIENTS_DIR/npm-cache" >npm.log 2>&1) ||
+    (cd "$folder" && npm ci --ignore-scripts --fetch-retries=1 --no-audit --no-fund --cache "$CLIENTS_DIR/npm-cache" >npm.log 2>&1) ||
       { tail -n 5 "$folder/npm.log" >&2; skip "npm cannot install spectral, redocly and prism"; }
     echo "$version" >"$folder/installed"
   fi
