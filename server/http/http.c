@@ -81,18 +81,21 @@ static ssize_t read_stream(void *context, uint64_t position, char *out, size_t s
     case SRV_STREAM_WAIT:
         return 0;
     case SRV_STREAM_END:
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    case SRV_STREAM_BROKEN:
         break;
     }
-    return MHD_CONTENT_READER_END_WITH_ERROR;
+    return MHD_CONTENT_READER_END_OF_STREAM;
 }
 
 /* The stream lives until the request has ended, which is when libmicrohttpd asks no more. */
 static struct MHD_Response *create_stream_response(struct srv_exchange *exchange)
 {
     enum { PIECE = 16 * 1024 };
-    return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_stream, exchange->stream, NULL);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_stream, exchange->stream, NULL);
+    // In chunks the head alone would be followed by the last chunk, and the next answer could not be read.
+    if (response != NULL && strcmp(exchange->method, "HEAD") == 0)
+        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    return response;
 }
 
 /* The file is the response's once it is made. */

@@ -158,8 +158,7 @@ void srv_upload_abandon(struct srv_exchange *exchange);
 enum srv_stream_news {
     SRV_STREAM_BYTES,
     SRV_STREAM_WAIT, /* the connection has been suspended */
-    SRV_STREAM_END,
-    SRV_STREAM_BROKEN
+    SRV_STREAM_END
 };
 enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_t size, size_t *count);
 void srv_stream_close(struct srv_stream *stream, enum srv_ending ending); /* the request has ended */

@@ -56,7 +56,7 @@ static void wake(struct srv_stream *stream)
     srv_link_resume(stream->exchange->connection);
 }
 
-/* (locked) Nobody reads. Also ends a connection that stands still because its client takes nothing. */
+/* (locked) Nobody reads; nothing can be written from here on. Also ends a connection that stands still because its client takes nothing. */
 static void give_up(struct srv_stream *stream)
 {
     stream->left = true;
@@ -205,7 +205,9 @@ enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_
     pthread_mutex_lock(&stream->lock);
     *count = pending_of(stream);
     if (stream->left) {
-        news = SRV_STREAM_BROKEN;
+        // The last chunk cannot be written any more, which closes the connection. An error reported from here is
+        // not enough: libmicrohttpd 0.9.75 forgets a connection that had been suspended until its idle timeout.
+        news = SRV_STREAM_END;
     } else if (*count > 0) {
         *count = *count < size ? *count : size;
         memcpy(out, stream->bytes.data + stream->taken, *count);

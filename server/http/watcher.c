@@ -24,7 +24,7 @@ struct srv_watch {
     atomic_bool *cancelled; /* not NULL while followed */
     srv_watcher_wake *wake; /* of who follows; may be NULL */
     void *follower;         /* for `wake` */
-    bool ended;             /* the client sends no more; seen while not followed */
+    bool ended;             /* the client sends no more */
     bool gone;              /* the client hung up while followed */
     bool dropped;
 };
@@ -95,11 +95,11 @@ static void handle_events(const struct epoll_event *events, int count)
         struct srv_watch *watch = events[i].data.ptr;
         if (watch == NULL || watch->dropped) // the eventfd, or closed in the meantime
             continue;
+        watch->ended = true;
         if (watch->cancelled != NULL) {
             watch->gone = true;
             set_flag(watch, true);
         } else {
-            watch->ended = true;
             point_at_end(watch);
         }
     }
