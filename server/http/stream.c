@@ -7,8 +7,6 @@
 #include "core/base/memory.h"
 #include "server/http/http_internal.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -191,14 +189,6 @@ void srv_stream_end(struct srv_stream *stream)
 
 /* ---- the connection's side, on its event thread ---- */
 
-/* (locked) libmicrohttpd may have asked the kernel to hold back the head of the answer until more comes; setting the option,
- * even once more, sends what is held. */
-static void push_out(const struct srv_stream *stream)
-{
-    const int on = 1;
-    setsockopt(srv_watch_socket(stream->exchange->watch), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
 enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_t size, size_t *count)
 {
     enum srv_stream_news news = SRV_STREAM_BYTES;
@@ -217,7 +207,6 @@ enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_
     } else if (stream->ended || stream->stopped) {
         news = SRV_STREAM_END;
     } else {
-        push_out(stream);
         // Under the lock: a write that comes now finds the connection suspended.
         stream->waiting = true;
         srv_link_suspend(stream->exchange->connection);
