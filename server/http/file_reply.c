@@ -17,8 +17,8 @@ static const char *header_of(const struct api_reply *reply, const char *name)
     return "";
 }
 
-/* A range counts for GET alone, and for the version only that the client has the rest of. Dates are not compared: with one of
- * them all is sent. */
+/* A range counts for GET alone, and for the version only that the client has the rest of. Dates are not
+ * compared: with one of them all is sent. */
 static bool range_applies(const struct srv_exchange *exchange, const struct api_reply *reply)
 {
     const char *condition = srv_exchange_header(exchange, "If-Range");

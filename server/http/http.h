@@ -39,11 +39,12 @@ enum { SRV_ENDPOINT_PATHS = 3 };
 #define SRV_BODY_IMAGES (SIZE_MAX - 1) /* --max-image-body: requests */
 #define SRV_BODY_STREAM (SIZE_MAX - 2) /* no limit here: the upload sets its own */
 
-/* A body that is taken as it arrives instead of being kept in memory. All but abandon are called on the event thread and
- * must be quick. It may take longer than --body-timeout as long as it comes at 1000 bytes a second or more. Each upload
- * ends with exactly one of: abandon; or srv_exchange_take_upload by the handler, which owns it then. */
+/* A body that is taken as it arrives instead of being kept in memory. All but abandon are called on the event
+ * thread and must be quick. It may take longer than --body-timeout as long as it comes at 1000 bytes a second
+ * or more. Each upload ends with exactly one of: abandon; or srv_exchange_take_upload by the handler, which
+ * owns it then. */
 struct srv_upload_class {
-    /* The headers are there. `length` is the Content-Length or -1. NULL with a problem: the body is refused. */
+    /* The headers are there. `length`: the Content-Length or -1. NULL with a problem: the body is refused. */
     void *(*begin)(struct srv_service *service, struct srv_exchange *exchange, int64_t length,
                    struct api_problem *problem);
     /* False with a problem: the rest is refused, and abandon follows. */
@@ -85,45 +86,46 @@ atomic_bool *srv_exchange_cancelled(struct srv_exchange *exchange);
  * exchange unless it still holds the duty to answer. Once deferred, further calls do nothing. */
 void srv_exchange_defer(struct srv_exchange *exchange);
 
-/* Calls the handler of the exchange's endpoint once more, for one that has been deferred and waited for something. The
- * caller, on any thread but an event thread, passes on the duty to answer. */
+/* Calls the handler of the exchange's endpoint once more, for one that has been deferred and waited for
+ * something. The caller, on any thread but an event thread, passes on the duty to answer. */
 void srv_exchange_handle_again(struct srv_exchange *exchange);
 
 /* Answers, from any thread, once. Takes the body out of `reply` and leaves it empty. */
 void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply);
 void srv_exchange_problem(struct srv_exchange *exchange, const struct api_problem *problem);
 
-/* The upload that the body became, owned by the caller from now on; NULL when the endpoint has none or it was taken. By
- * whoever holds the duty to answer; what is not taken by then is abandoned. */
+/* The upload that the body became, owned by the caller from now on; NULL when the endpoint has none or it was
+ * taken. By whoever holds the duty to answer; what is not taken by then is abandoned. */
 void *srv_exchange_take_upload(struct srv_exchange *exchange);
 
-/* Answers with `reply` and, as its body, the bytes of an open file (reply->body stays unused): all of them, or what
- * Range asks for (206, 416, If-Range; one range, otherwise all are sent). Takes over the descriptor. For HEAD and
- * conditional requests as srv_exchange_reply. Any thread, once. */
+/* Answers with `reply` and, as its body, the bytes of an open file (reply->body stays unused): all of them,
+ * or what Range asks for (206, 416, If-Range; one range, otherwise all are sent). Takes over the descriptor.
+ * For HEAD and conditional requests as srv_exchange_reply. Any thread, once. */
 void srv_exchange_reply_file(struct srv_exchange *exchange, struct api_reply *reply, int file, uint64_t size);
 
 /* An answer that goes on for as long as there is something to say: Server-Sent Events.
  *
- *     stream = srv_exchange_stream(exchange, &reply);        in place of srv_exchange_reply; NULL: the client is gone
+ *     stream = srv_exchange_stream(exchange, &reply);   in place of srv_exchange_reply
  *     srv_stream_write(stream, bytes, size);
- *     srv_stream_end(stream);                                the answer is complete; the stream is gone
+ *     srv_stream_end(stream);                           the answer is complete; the stream is gone
  *
- * Threads: any, one at a time per stream. Writing never blocks: bytes are kept until the client takes them. Whether the
- * client is still there is noticed without a write. */
+ * Threads: any, one at a time per stream. Writing never blocks: bytes are kept until the client takes them.
+ * Whether the client is still there is noticed without a write. */
 struct srv_stream;
-/* Takes reply's status and headers and leaves it empty. NULL: the exchange has ended, and nothing more is to be done: the client
- * is gone, there is no memory (503), or the request came without a connection (422). */
+/* Takes reply's status and headers and leaves it empty. NULL: the exchange has ended, and nothing more is to
+ * be done: the client is gone, there is no memory (503), or the request came without a connection (422). */
 struct srv_stream *srv_exchange_stream(struct srv_exchange *exchange, struct api_reply *reply);
-/* False when nobody reads any more: the client has gone, has let 1 MiB pile up, or the server stops; end it then. */
+/* False when nobody reads any more: the client has gone, has let 1 MiB pile up, or the server stops. To be
+ * ended then. */
 bool srv_stream_write(struct srv_stream *stream, const void *bytes, size_t size);
 bool srv_stream_gone(struct srv_stream *stream);
 /* Bytes that the client has not taken yet. */
 size_t srv_stream_pending(struct srv_stream *stream);
 void srv_stream_end(struct srv_stream *stream);
 
-/* A request that came in another way than by a connection: kept from before, or made by another endpoint. It is routed
- * and handled like any other, and its answer goes to `answer`, once, from any thread; `reply` is then the callee's (to be
- * released). Headers other than these two are absent. */
+/* A request that came in another way than by a connection: kept from before, or made by another endpoint. It
+ * is routed and handled like any other, and its answer goes to `answer`, once, from any thread; `reply` is
+ * then the callee's (to be released). Headers other than these two are absent. */
 struct srv_kept_request {
     const char *method, *target;       /* "POST", "/v1/transfer?model=m"; copied */
     const char *content_type, *accept; /* copied */
@@ -134,10 +136,10 @@ struct srv_kept_request {
     void (*answer)(void *context, struct api_reply *reply);
     void *context;
 };
-/* False when there is no memory: `answer` is then not called, and the body is freed. While the server drains it is answered with
- * 503 like any other; when it stops, `cancelled` is set. The handler runs in the call, `answer` maybe too. Endpoints with
- * uploads answer 422, a file comes as the body of the reply. Counted in srv_http_pending, not in the metrics of HTTP. Not on an
- * event thread. */
+/* False when there is no memory: `answer` is then not called, and the body is freed. While the server drains
+ * it is answered with 503 like any other; when it stops, `cancelled` is set. The handler runs in the call,
+ * `answer` maybe too. Endpoints with uploads answer 422, a file comes as the body of the reply. Counted in
+ * srv_http_pending, not in the metrics of HTTP. Not on an event thread. */
 bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request);
 
 struct srv_http_options {

@@ -84,7 +84,7 @@ struct srv_exchange {
     struct srv_target target;
     struct srv_match match;
     const char
-        *method; /* as sent; the message says GET for HEAD. One that endpoints know outlives the request */
+        *method; /* as sent; the message says GET for HEAD. Outlives the request if an endpoint has it */
     struct api_message message;
     struct srv_body body;
     void *upload; /* owned, in place of the body; NULL: none, or taken */
@@ -123,7 +123,7 @@ void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes
 const char *srv_exchange_known_method(const char *method);
 /* An X-Request-Id of the client's, or a fresh one. */
 void srv_exchange_identify(struct srv_exchange *exchange);
-/* Makes the answer the caller's to give, and gives up what came with the request; false when there has been one. */
+/* Makes the answer the caller's to give, and gives up what came with the request; false after another. */
 bool srv_exchange_claim(struct srv_exchange *exchange);
 /* Sends the answer that was claimed. */
 void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply);
@@ -146,8 +146,8 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 /* srv_watcher_late for bodies: writes a 408; `context` is the exchange. */
 void srv_request_late(int socket, void *context);
 
-/* upload.c: the body, given to the endpoint. False with a problem; an upload that had begun is then to be abandoned, which the
- * answer does. `limit`: in bytes. */
+/* upload.c: the body, given to the endpoint. False with a problem; an upload that had begun is then to be
+ * abandoned, which the answer does. `limit`: in bytes. */
 bool srv_upload_begin(struct srv_exchange *exchange, int64_t length, uint64_t limit,
                       struct api_problem *problem);
 bool srv_upload_take(struct srv_exchange *exchange, const void *data, size_t size,

@@ -10,7 +10,8 @@ enum srv_range {
     SRV_RANGE_NONE /* one that lies outside: 416 */
 };
 
-/* "bytes=0-99", "bytes=100-", "bytes=-50" of a file of `size` bytes; *offset and *length are set for a PART. */
+/* "bytes=0-99", "bytes=100-", "bytes=-50" of a file of `size` bytes;
+ * *offset and *length are set for a PART. */
 enum srv_range srv_range_parse(const char *header, uint64_t size, uint64_t *offset, uint64_t *length);
 
 #endif

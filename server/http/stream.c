@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Answers that go on. The stream lives as long as its exchange. libmicrohttpd asks for bytes on its event thread; when there
- * are none the connection is suspended, and the next write resumes it. The watcher follows the connection from the first byte
- * to the last, so that a client that hangs up is noticed while nothing is written or nothing can be sent.
+/* Answers that go on. The stream lives as long as its exchange. libmicrohttpd asks for bytes on its event
+ * thread; when there are none the connection is suspended, and the next write resumes it. The watcher follows
+ * the connection from the first byte to the last, so that a client that hangs up is noticed while nothing is
+ * written or nothing can be sent.
  *
  * Locks: the watcher's before the stream's, the stream's before libmicrohttpd's. */
 #include "core/base/memory.h"
@@ -54,7 +55,8 @@ static void wake(struct srv_stream *stream)
     srv_link_resume(stream->exchange->connection);
 }
 
-/* (locked) Nobody reads; nothing can be written from here on. Also ends a connection that stands still because its client takes nothing. */
+/* (locked) Nobody reads; nothing can be written from here on. Also ends a connection that stands still
+ * because its client takes nothing. */
 static void give_up(struct srv_stream *stream)
 {
     stream->left = true;
@@ -128,7 +130,8 @@ static size_t pending_of(const struct srv_stream *stream)
     return stream->bytes.size - stream->taken;
 }
 
-/* (locked) Moves what is left to the front once it is the smaller part, so that what was taken does not pile up. */
+/* (locked) Moves what is left to the front once it is the smaller part, so that what was taken does not pile
+ * up. */
 static void close_up(struct srv_stream *stream)
 {
     struct efm_buffer *bytes = &stream->bytes;
@@ -195,8 +198,9 @@ enum srv_stream_news srv_stream_read(struct srv_stream *stream, char *out, size_
     pthread_mutex_lock(&stream->lock);
     *count = pending_of(stream);
     if (stream->left) {
-        // The last chunk cannot be written any more, which closes the connection. An error reported from here is
-        // not enough: libmicrohttpd 0.9.75 forgets a connection that had been suspended until its idle timeout.
+        // The last chunk cannot be written any more, which closes the connection. An error reported from here
+        // is not enough: libmicrohttpd 0.9.75 forgets a connection that had been suspended until its idle
+        // timeout.
         news = SRV_STREAM_END;
     } else if (*count > 0) {
         *count = *count < size ? *count : size;

@@ -2,7 +2,8 @@
 #include "server/http/clock.h"
 #include "server/http/http_internal.h"
 
-/* What an upload must bring for its deadline to be moved: otherwise a byte now and then would keep it for ever. */
+/* What an upload must bring for its deadline to be moved: otherwise a byte now and then would keep it for
+ * ever. */
 static const double BYTES_A_SECOND = 1000;
 
 /* The deadline is not moved more often than this part of the time that it allows. */

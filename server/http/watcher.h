@@ -48,7 +48,8 @@ void srv_watcher_arm(struct srv_watcher *watcher, struct srv_watch *watch, doubl
 /* No deadline from here on. False when the last one had passed and the socket was shut down. */
 bool srv_watcher_disarm(struct srv_watcher *watcher, struct srv_watch *watch);
 
-/* `cancelled` is set when the client hangs up, and by srv_watcher_cancel_all; then `wake` is called, which may be NULL. */
+/* `cancelled` is set when the client hangs up, and by srv_watcher_cancel_all; then `wake` is called, which
+ * may be NULL. */
 void srv_watcher_follow(struct srv_watcher *watcher, struct srv_watch *watch, atomic_bool *cancelled,
                         srv_watcher_wake *wake, void *context);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies that the endpoint takes as they arrive: all of them, refused before and in the middle, broken off, slow.
+// Bodies that the endpoint takes as they arrive: all of them, refused before and in the middle, broken off,
+// slow.
 #include "tests/unit/server/http_world.h"
 
 #include <pthread.h>
