@@ -191,6 +191,9 @@ static int start(void **state)
 static int stop(void **state)
 {
     (void)state;
+    // whatever is left is answered, for the runner waits for it
+    behave(ANSWERS);
+    answer_held();
     stop_runner();
     srv_jobs_destroy(world.service.jobs);
     srv_metrics_destroy(world.service.metrics);
