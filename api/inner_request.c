@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TARGET_LIMIT = 4096 };
+enum { TARGET_LIMIT = 4096, NPY_HEADER = 256, PART_HEADER = 192 };
 
 void api_inner_init(struct api_inner_request *inner, size_t limit)
 {
@@ -121,6 +121,11 @@ bool api_inner_files(struct api_inner_request *inner, const struct api_file *fil
     if (!choose_boundary(files, count, boundary, problem))
         return false;
     snprintf(inner->content_type, sizeof inner->content_type, "multipart/form-data; boundary=%s", boundary);
+    size_t bytes = PART_HEADER;
+    for (size_t i = 0; i < count; i++)
+        if (!efm_size_add(bytes, files[i].size + PART_HEADER, &bytes))
+            bytes = SIZE_MAX;
+    efm_buffer_reserve(out, bytes);
     for (size_t i = 0; i < count; i++) {
         efm_buffer_format(out,
                           "--%s\r\nContent-Disposition: form-data; name=\"image\"; filename=\"%zu\"\r\n\r\n",
@@ -136,10 +141,15 @@ bool api_inner_numbers(struct api_inner_request *inner, const float *values, con
                        struct api_problem *problem)
 {
     struct efm_buffer *out = &inner->body;
+    size_t bytes = sizeof *values;
     snprintf(inner->content_type, sizeof inner->content_type, "application/x-npy");
+    for (size_t i = 0; i < rank; i++)
+        if (!efm_size_multiply(bytes, shape[i], &bytes))
+            return api_problem_set(problem, API_P_SHAPE_MISMATCH, NULL,
+                                   "the shape of the input is too large");
+    if (efm_size_add(bytes, NPY_HEADER, &bytes))
+        efm_buffer_reserve(out, bytes);
     enum efm_status status = efm_npy_write_floats(out, values, shape, rank);
-    if (status == EFM_E_ARGUMENT)
-        return api_problem_set(problem, API_P_SHAPE_MISMATCH, NULL, "the shape of the input is too large");
     return status == EFM_OK || is_full(out, problem);
 }
 

@@ -15,5 +15,9 @@ extern const struct srv_endpoint srv_post_train, srv_list_jobs, srv_get_job, srv
 extern const struct srv_endpoint srv_get_job_checkpoints, srv_get_job_loss, srv_get_job_preview,
     srv_get_job_result;
 extern const struct srv_endpoint srv_post_job_cancel, srv_delete_job;
+extern const struct srv_endpoint srv_oip_server, srv_oip_live, srv_oip_ready, srv_oip_model,
+    srv_oip_model_ready;
+extern const struct srv_endpoint srv_oip_infer, srv_oip_index, srv_oip_load, srv_oip_unload;
+extern const struct srv_endpoint srv_openai_edits, srv_openai_generations;
 
 #endif

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/oip.h"
+#include "server/endpoints/endpoints.h"
+#include "server/endpoints/helper_work.h"
+#include "server/engine/registry.h"
+
+static bool run(struct srv_helper_work *work, struct api_problem *problem)
+{
+    struct efm_model *model =
+        srv_registry_load(work->service->registry, srv_exchange_name(work->exchange), problem);
+    if (model == NULL)
+        return false;
+    efm_model_unref(model);
+    api_reply_init(&work->reply, 0);
+    return true;
+}
+
+static void handle(struct srv_service *service, struct srv_exchange *exchange)
+{
+    static const struct srv_helper_class class = {"load_model", run, NULL};
+    struct api_problem problem = {0};
+    struct srv_helper_work *work = srv_helper_work_create(service, exchange, sizeof *work, &class);
+    if (work == NULL)
+        return;
+    if (api_oip_load_parse(srv_exchange_message(exchange), false, &problem))
+        srv_helper_work_submit(work, 0);
+    else
+        srv_helper_work_refuse(work, &problem);
+}
+
+const struct srv_endpoint srv_oip_load = {
+    .methods = "POST",
+    .paths = {"/v2/repository/models/{name}/load"},
+    .handle = handle,
+    .max_body = 64 << 10,
+    .takes = "application/json",
+    .gives = "",
+    .help = "Bring a model into memory; answers when it is ready",
+};
