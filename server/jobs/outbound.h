@@ -1,8 +1,8 @@
 /* outbound.h - HTTP requests that the daemon makes itself, to addresses that its clients name: the only user of libcurl.
  *
  * A URL is gone to only when it begins with an allowed prefix (scheme, host and port whole; the path up to a '/'), has no user
- * information, and every address that its name resolves to at the moment of connecting is public, or lies in a network that the operator
- * allowed. Redirects are not followed. Only http and https; proxies of the environment are not used.
+ * information, and every address of its name that is tried, looked at when connecting, is public or lies in a network that the operator
+ * allowed; one that is not ends the request. Redirects are not followed. Only http and https; proxies of the environment are not used.
  * Threads: any; a client may be shared. Requests block: worker threads only. */
 #ifndef SRV_JOBS_OUTBOUND_H
 #define SRV_JOBS_OUTBOUND_H
@@ -43,7 +43,7 @@ struct srv_outbound_request {
     size_t size;
     double timeout; /* seconds for all of it; 0: none, but a transfer of under 1 kB/s over 60 s is given up */
     uint64_t limit; /* bytes of the answer's body */
-    /* Gets the body as it comes; false: stop. NULL: it is thrown away. */
+    /* Gets the body as it comes, of an answer with any status; false: stop with EFM_E_CANCELLED. NULL: it is thrown away. */
     bool (*take)(void *context, const uint8_t *bytes, size_t size);
     /* Asked about once a second; false: stop with EFM_E_CANCELLED. NULL: never. */
     bool (*go_on)(void *context, uint64_t received, uint64_t expected);

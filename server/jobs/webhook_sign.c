@@ -112,7 +112,7 @@ enum efm_status srv_webhook_secret_read(struct srv_webhook_secret *secret, const
     *secret = (struct srv_webhook_secret){0};
     if (file[0] != '\0')
         return read_secret(secret, AT_FDCWD, file, error);
-    if (state_dir == NULL)
+    if (state_dir == NULL || state_dir[0] == '\0')
         return draw_secret(secret, error);
     enum efm_status status = srv_storage_folder(state_dir, &folder, error);
     if (status != EFM_OK)
@@ -128,16 +128,30 @@ enum efm_status srv_webhook_secret_read(struct srv_webhook_secret *secret, const
     return status;
 }
 
+/* Of a digest, which is short enough to need no memory. */
+static void encode_sum(const uint8_t sum[EFM_SHA256_SIZE], char out[45])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint8_t bytes[EFM_SHA256_SIZE + 1] = {0};
+    memcpy(bytes, sum, EFM_SHA256_SIZE);
+    for (size_t i = 0; i < sizeof bytes / 3; i++) {
+        const uint32_t bits =
+            (uint32_t)bytes[3 * i] << 16 | (uint32_t)bytes[3 * i + 1] << 8 | bytes[3 * i + 2];
+        for (size_t k = 0; k < 4; k++)
+            out[4 * i + k] = digits[bits >> (18 - 6 * k) & 63];
+    }
+    out[43] = '=';
+    out[44] = '\0';
+}
+
 void srv_webhook_sign(const struct srv_webhook_secret *secret, const char *id, int64_t timestamp,
                       const void *body, size_t size, char out[SRV_WEBHOOK_SIGNATURE])
 {
-    char moment[32];
+    char moment[32], text[45];
     uint8_t sum[EFM_SHA256_SIZE];
-    struct efm_buffer text = efm_buffer_limited(SRV_WEBHOOK_SIGNATURE);
     snprintf(moment, sizeof moment, ".%lld.", (long long)timestamp);
     const struct efm_sha256_part parts[] = {{id, strlen(id)}, {moment, strlen(moment)}, {body, size}};
     efm_hmac_sha256(secret->key, secret->size, parts, 3, sum);
-    api_base64_encode(&text, sum, sizeof sum);
-    snprintf(out, SRV_WEBHOOK_SIGNATURE, "v1,%.*s", (int)text.size, (const char *)text.data);
-    efm_buffer_release(&text);
+    encode_sum(sum, text);
+    snprintf(out, SRV_WEBHOOK_SIGNATURE, "v1,%s", text);
 }

@@ -5,23 +5,25 @@
 #include "core/base/memory.h"
 #include "core/base/random.h"
 #include "server/http/clock.h"
-#include "server/jobs/jobs_internal.h"
 #include "server/log.h"
 #include "server/metrics.h"
 
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
-static const double DELAYS[] = {5,     300,   1800,  7200,
-                                18000, 36000, 50400, 72000}; /* seconds after each attempt */
-enum { RETRIES = sizeof DELAYS / sizeof DELAYS[0], ANSWER_MOST = 64 * 1024, BODY_MOST = 64 * 1024 };
-static const double LEASE = 60, LOOK_SECONDS = 1, TIMEOUT = 20;
+/* Seconds from one attempt to the next. */
+static const double DELAYS[] = {5, 300, 1800, 7200, 18000, 36000, 50400, 72000};
+enum { RETRIES = sizeof DELAYS / sizeof DELAYS[0], ANSWER_MOST = 64 << 10, BODY_MOST = 64 << 10 };
+static const double LOOK_SECONDS = 1, TIMEOUT = 20;
+/* A lease outlives the longest attempt by so much: resolving a name cannot be broken off, and the store may be busy. */
+static const double LEASE_MORE = 40;
 
 struct srv_webhooks {
-    struct srv_webhooks_options options;
+    struct srv_webhooks_options options; /* scale and timeout filled in */
     struct srv_metrics *metrics;
     struct srv_log *log;
     char owner[SRV_RECORD_OWNER];
@@ -71,6 +73,7 @@ static bool unpack(struct srv_record *record, struct delivery *delivery)
     return good;
 }
 
+/* Lets go of it, in the state that it bears. */
 static void put_record(struct srv_webhooks *webhooks, struct delivery *delivery)
 {
     struct efm_buffer text = efm_buffer_limited(SRV_RECORD_DOCUMENT);
@@ -100,121 +103,146 @@ static void put_record(struct srv_webhooks *webhooks, struct delivery *delivery)
 
 /* ---- what the job shows ---- */
 
-static enum efm_status note(void *context, struct srv_jobs *jobs, struct srv_job_held *held,
-                            struct srv_job_change *change, struct efm_error *error)
+static void show(void *context, struct api_job *job)
 {
     const struct delivery *delivery = context;
-    const bool good = strcmp(delivery->record.state, "delivered") == 0;
-    (void)jobs;
-    (void)error;
-    snprintf(held->job.webhook_state, sizeof held->job.webhook_state, "%.31s", delivery->record.state);
-    held->job.webhook_attempts = delivery->attempts;
-    struct efm_buffer data = efm_buffer_limited(sizeof change->data);
+    snprintf(job->webhook_state, sizeof job->webhook_state, "%.31s", delivery->record.state);
+    job->webhook_attempts = delivery->attempts;
+}
+
+static void note_in_job(struct srv_webhooks *webhooks, struct delivery *delivery)
+{
+    const bool delivered = strcmp(delivery->record.state, "delivered") == 0;
+    struct efm_error error = {0};
+    struct efm_buffer data = efm_buffer_limited(BODY_MOST);
     efm_buffer_format(&data,
                       "{\"webhook\":\"%s\",\"attempt\":%u,\"status\":%d,\"error\":", delivery->record.state,
                       delivery->attempts, delivery->status);
     api_json_string(&data, delivery->error);
-    efm_buffer_append_string(&data, "}");
-    if (data.status == EFM_OK)
-        efm_buffer_append(&data, "", 1);
-    memcpy(change->data, data.status == EFM_OK ? (const char *)data.data : "{}",
-           data.status == EFM_OK ? data.size : sizeof "{}");
+    efm_buffer_append(&data, "}", sizeof "}");
+    const struct api_event event = {
+        .type = "message",
+        .level = delivered ? "info" : "warn",
+        .message = delivered ? "the webhook was delivered" : "the webhook was not delivered",
+        .data = data.status == EFM_OK ? (const char *)data.data : "{}",
+    };
+    if (srv_jobs_edit(webhooks->options.jobs, delivery->record.parent, show, delivery, &event, &error) !=
+        EFM_OK)
+        srv_log(webhooks->log, SRV_LOG_WARNING, "webhook_not_shown", "\"job\":\"%s\"",
+                delivery->record.parent);
     efm_buffer_release(&data);
-    change->event =
-        (struct api_event){.type = "message",
-                           .level = good ? "info" : "warn",
-                           .message = good ? "the webhook was delivered" : "the webhook was not delivered",
-                           .data = change->data};
-    return EFM_OK;
 }
 
 /* ---- an attempt ---- */
 
-static enum efm_status post(struct srv_webhooks *webhooks, struct delivery *delivery,
-                            const struct api_job *job, struct efm_error *error)
+static enum efm_status send_body(struct srv_webhooks *webhooks, struct delivery *delivery,
+                                 const struct api_job *job, const struct efm_buffer *body,
+                                 struct efm_error *error)
 {
     char id[SRV_RECORD_ID + 16], moment[48], signature[SRV_WEBHOOK_SIGNATURE + 24], trace[96] = "";
     char plain[SRV_WEBHOOK_SIGNATURE];
-    struct efm_buffer body = efm_buffer_limited(BODY_MOST);
-    const double now = srv_store_now(webhooks->options.store);
-    api_webhook_body(job, now, &body);
-    if (body.status != EFM_OK) {
-        enum efm_status status = body.status;
-        efm_buffer_release(&body);
-        return efm_error_set(error, status, "no memory for the body of a webhook");
-    }
-    srv_webhook_sign(&webhooks->options.secret, delivery->record.id, (int64_t)now, body.data, body.size,
-                     plain);
+    const int64_t now = (int64_t)srv_store_now(webhooks->options.store);
+    srv_webhook_sign(&webhooks->options.secret, delivery->record.id, now, body->data, body->size, plain);
     snprintf(id, sizeof id, "webhook-id: %s", delivery->record.id);
     snprintf(moment, sizeof moment, "webhook-timestamp: %lld", (long long)now);
     snprintf(signature, sizeof signature, "webhook-signature: %s", plain);
     if (job->traceparent[0] != '\0')
         snprintf(trace, sizeof trace, "traceparent: %s", job->traceparent);
-    const char *const headers[] = {"Content-Type: application/json", "Expect:", id, moment, signature,
+    const char *const headers[] = {"Content-Type: application/json", id,  moment, signature,
                                    trace[0] != '\0' ? trace : NULL,  NULL};
     const struct srv_outbound_request request = {
         .url = delivery->url,
         .method = "POST",
         .headers = headers,
-        .body = body.data,
-        .size = body.size,
-        .timeout = webhooks->options.timeout > 0 ? webhooks->options.timeout : TIMEOUT,
+        .body = body->data,
+        .size = body->size,
+        .timeout = webhooks->options.timeout,
         .limit = ANSWER_MOST,
         .go_on = go_on,
         .context = webhooks,
     };
-    enum efm_status status =
-        srv_outbound_perform(webhooks->options.outbound, &request, &delivery->status, error);
+    return srv_outbound_perform(webhooks->options.outbound, &request, &delivery->status, error);
+}
+
+static enum efm_status attempt(struct srv_webhooks *webhooks, struct delivery *delivery,
+                               const struct api_job *job, struct efm_error *error)
+{
+    struct efm_buffer body = efm_buffer_limited(BODY_MOST);
+    // when it happened, however late it is told
+    api_webhook_body(job, job->finished, &body);
+    enum efm_status status = body.status;
+    if (status == EFM_OK)
+        status = send_body(webhooks, delivery, job, &body, error);
+    else
+        efm_error_set(error, status, "there was no memory for the body");
     efm_buffer_release(&body);
     return status;
 }
 
-/* What comes after an attempt: delivered, failed for good, or another one later. */
-static const char *decide(struct srv_webhooks *webhooks, struct delivery *delivery)
+/* What comes after an attempt: delivered, failed for good, or pending and due later. Who sent a 2xx knows, whatever became of
+ * the rest of the answer. */
+static const char *decide(struct srv_webhooks *webhooks, struct delivery *delivery, enum efm_status status)
 {
-    const double scale = webhooks->options.scale > 0 ? webhooks->options.scale : 1;
     if (delivery->status >= 200 && delivery->status < 300)
         return "delivered";
-    if (delivery->status == 410 || delivery->attempts > RETRIES)
+    if (delivery->status == 410 || status == EFM_E_ARGUMENT || delivery->attempts > RETRIES)
         return "failed";
     const double jitter = 1 + 0.1 * efm_random_uniform(&webhooks->random);
-    delivery->record.due =
-        srv_store_now(webhooks->options.store) + scale * jitter * DELAYS[delivery->attempts - 1];
+    const double delay = webhooks->options.scale * jitter * DELAYS[delivery->attempts - 1];
+    delivery->record.due = srv_store_now(webhooks->options.store) + delay;
     return "pending";
+}
+
+static void set_state(struct delivery *delivery, const char *state)
+{
+    snprintf(delivery->record.state, sizeof delivery->record.state, "%s", state);
+}
+
+static void report(struct srv_webhooks *webhooks, const struct delivery *delivery)
+{
+    char error[256];
+    const bool pending = strcmp(delivery->record.state, "pending") == 0;
+    srv_metrics_add(webhooks->metrics, SRV_M_WEBHOOKS, 1, "outcome=\"%s\"",
+                    pending ? "retry" : delivery->record.state);
+    srv_log(webhooks->log, SRV_LOG_INFO, "webhook",
+            "\"id\":\"%s\",\"job\":\"%s\",\"attempt\":%u,\"status\":%d,\"state\":\"%s\",\"error\":%s",
+            delivery->record.id, delivery->record.parent, delivery->attempts, delivery->status,
+            delivery->record.state, srv_log_quote(delivery->error, error, sizeof error));
+}
+
+static void deliver_job(struct srv_webhooks *webhooks, struct delivery *delivery, const struct api_job *job)
+{
+    struct efm_error error = {0};
+    enum efm_status status = attempt(webhooks, delivery, job, &error);
+    if (status == EFM_E_CANCELLED && atomic_load(&webhooks->stopping)) {
+        set_state(delivery, "pending"); // as if it had not begun
+        put_record(webhooks, delivery);
+        return;
+    }
+    delivery->attempts++;
+    set_state(delivery, decide(webhooks, delivery, status));
+    if (status != EFM_OK && strcmp(delivery->record.state, "delivered") != 0)
+        snprintf(delivery->error, sizeof delivery->error, "%.159s", error.message);
+    // The record comes last: a crash in between delivers again, and does not leave a job that says "pending" for ever.
+    note_in_job(webhooks, delivery);
+    put_record(webhooks, delivery);
+    report(webhooks, delivery);
 }
 
 static void deliver(struct srv_webhooks *webhooks, struct delivery *delivery)
 {
-    struct api_job job = {0};
+    struct api_job job = {.kind = ""};
     struct api_problem problem = {0};
-    struct efm_error error = {0};
-    const char *state = "failed";
-    if (!srv_jobs_get(webhooks->options.jobs, delivery->record.parent, &job, &problem)) {
+    if (srv_jobs_get(webhooks->options.jobs, delivery->record.parent, &job, &problem)) {
+        deliver_job(webhooks, delivery, &job);
+        api_job_release(&job);
+    } else if (problem.code == API_P_UNKNOWN_JOB || problem.code == API_P_GONE) {
+        set_state(delivery, "failed");
         snprintf(delivery->error, sizeof delivery->error, "the job is gone");
-        if (problem.code == API_P_STORAGE || problem.code == API_P_NO_MEMORY)
-            return; // the lease runs out, and it is tried again
-    } else {
-        delivery->attempts++;
-        enum efm_status status = post(webhooks, delivery, &job, &error);
-        if (status == EFM_E_CANCELLED && atomic_load(&webhooks->stopping)) {
-            api_job_release(&job);
-            return;
-        }
-        if (status != EFM_OK && (delivery->status < 200 || delivery->status > 299))
-            snprintf(delivery->error, sizeof delivery->error, "%.159s", error.message);
-        state = status == EFM_E_ARGUMENT ? "failed" : decide(webhooks, delivery);
+        put_record(webhooks, delivery);
+        report(webhooks, delivery);
     }
-    snprintf(delivery->record.state, sizeof delivery->record.state, "%s", state);
-    put_record(webhooks, delivery);
-    srv_metrics_add(webhooks->metrics, SRV_M_WEBHOOKS, 1, "outcome=\"%s\"",
-                    strcmp(state, "pending") == 0 ? "retry" : state);
-    srv_log(webhooks->log, SRV_LOG_INFO, "webhook",
-            "\"id\":\"%s\",\"job\":\"%s\",\"attempt\":%u,\"status\":%d,\"state\":\"%s\"", delivery->record.id,
-            delivery->record.parent, delivery->attempts, delivery->status, state);
-    if (job.id[0] != '\0' &&
-        srv_jobs_change(webhooks->options.jobs, job.id, note, delivery, NULL, &error) != EFM_OK)
-        srv_log(webhooks->log, SRV_LOG_DEBUG, "webhook_not_shown", "\"job\":\"%s\"", job.id);
-    api_job_release(&job);
+    // else the store is unwell: the lease runs out, and it is tried again
 }
 
 /* True when there was one. */
@@ -228,26 +256,48 @@ static bool serve_one(struct srv_webhooks *webhooks)
         .waiting = "pending",
         .active = "sending",
         .owner = webhooks->owner,
-        .lease = LEASE,
+        .lease = webhooks->options.timeout + LEASE_MORE,
     };
     if (srv_store_claim(webhooks->options.store, &claim, &record, NULL) != EFM_OK)
         return false;
     if (unpack(&record, &delivery)) {
         deliver(webhooks, &delivery);
     } else {
-        snprintf(delivery.record.state, sizeof delivery.record.state, "failed");
+        set_state(&delivery, "failed");
         snprintf(delivery.error, sizeof delivery.error, "its record cannot be read");
         put_record(webhooks, &delivery);
     }
     return true;
 }
 
+/* What an earlier run of this replica was sending when it was killed need not wait for the end of its lease. */
+static void take_back(struct srv_webhooks *webhooks)
+{
+    const struct srv_query query = {
+        .kind = SRV_RECORD_WEBHOOK, .group = "webhook", .states = (const char *const[]){"sending", NULL}};
+    struct srv_record *records = NULL;
+    size_t count = 0;
+    if (srv_store_list(webhooks->options.store, &query, &records, &count, NULL) != EFM_OK)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct srv_record *record = &records[i];
+        const struct srv_change change = {SRV_UPDATE, record, record->version};
+        if (strcmp(record->owner, webhooks->owner) != 0)
+            continue;
+        snprintf(record->state, sizeof record->state, "pending");
+        record->owner[0] = '\0';
+        record->lease = 0;
+        if (srv_store_commit(webhooks->options.store, &change, 1, NULL, NULL) != EFM_OK)
+            srv_log(webhooks->log, SRV_LOG_WARNING, "webhook_not_taken_back", "\"id\":\"%s\"", record->id);
+    }
+    srv_records_release(records, count);
+}
+
 /* ---- the thread ---- */
 
 static void rest(struct srv_webhooks *webhooks)
 {
-    const double scale = webhooks->options.scale > 0 ? webhooks->options.scale : 1;
-    const double until = clock_seconds() + fmax(0.005, LOOK_SECONDS * fmin(1, scale));
+    const double until = clock_seconds() + fmax(0.005, LOOK_SECONDS * fmin(1, webhooks->options.scale));
     const struct timespec moment = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - floor(until)) * 1e9)};
     pthread_mutex_lock(&webhooks->mutex);
     if (!webhooks->woken && !atomic_load(&webhooks->stopping))
@@ -259,9 +309,11 @@ static void rest(struct srv_webhooks *webhooks)
 static void *run(void *argument)
 {
     struct srv_webhooks *webhooks = argument;
-    while (!atomic_load(&webhooks->stopping))
+    take_back(webhooks);
+    while (!atomic_load(&webhooks->stopping)) {
         if (!serve_one(webhooks))
             rest(webhooks);
+    }
     return NULL;
 }
 
@@ -271,10 +323,26 @@ static bool init_locks(struct srv_webhooks *webhooks)
     if (pthread_condattr_init(&attributes) != 0)
         return false;
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    bool good = pthread_mutex_init(&webhooks->mutex, NULL) == 0 &&
-                pthread_cond_init(&webhooks->changed, &attributes) == 0;
+    const bool has_condition = pthread_cond_init(&webhooks->changed, &attributes) == 0;
     pthread_condattr_destroy(&attributes);
-    return good;
+    if (!has_condition)
+        return false;
+    if (pthread_mutex_init(&webhooks->mutex, NULL) == 0)
+        return true;
+    pthread_cond_destroy(&webhooks->changed);
+    return false;
+}
+
+static void discard(struct srv_webhooks *webhooks)
+{
+    explicit_bzero(&webhooks->options.secret, sizeof webhooks->options.secret);
+    efm_free(webhooks);
+}
+
+static void destroy_locks(struct srv_webhooks *webhooks)
+{
+    pthread_cond_destroy(&webhooks->changed);
+    pthread_mutex_destroy(&webhooks->mutex);
 }
 
 enum efm_status srv_webhooks_create(struct srv_webhooks **webhooks,
@@ -287,13 +355,19 @@ enum efm_status srv_webhooks_create(struct srv_webhooks **webhooks,
         return efm_error_set(error, EFM_E_MEMORY, "no memory for webhooks");
     made->options = *options;
     made->options.replica = NULL;
+    made->options.scale = options->scale > 0 ? options->scale : 1;
+    made->options.timeout = options->timeout > 0 ? options->timeout : TIMEOUT;
     made->metrics = metrics;
     made->log = log;
-    snprintf(made->owner, sizeof made->owner, "%.60s", options->replica);
+    snprintf(made->owner, sizeof made->owner, "%.64s", options->replica);
     efm_random_init(&made->random, (uint64_t)(srv_store_now(options->store) * 1e6), 0, EFM_RANDOM_CHOICE);
-    if (!init_locks(made) || pthread_create(&made->thread, NULL, run, made) != 0) {
-        explicit_bzero(&made->options.secret, sizeof made->options.secret);
-        efm_free(made);
+    if (!init_locks(made)) {
+        discard(made);
+        return efm_error_set(error, EFM_E_MEMORY, "no lock for webhooks");
+    }
+    if (pthread_create(&made->thread, NULL, run, made) != 0) {
+        destroy_locks(made);
+        discard(made);
         return efm_error_set(error, EFM_E_MEMORY, "no thread for webhooks");
     }
     pthread_setname_np(made->thread, "webhooks");
@@ -303,6 +377,8 @@ enum efm_status srv_webhooks_create(struct srv_webhooks **webhooks,
 
 void srv_webhooks_wake(struct srv_webhooks *webhooks)
 {
+    if (webhooks == NULL)
+        return;
     pthread_mutex_lock(&webhooks->mutex);
     webhooks->woken = true;
     pthread_cond_signal(&webhooks->changed);
@@ -316,8 +392,6 @@ void srv_webhooks_destroy(struct srv_webhooks *webhooks)
     atomic_store(&webhooks->stopping, true);
     srv_webhooks_wake(webhooks);
     pthread_join(webhooks->thread, NULL);
-    pthread_cond_destroy(&webhooks->changed);
-    pthread_mutex_destroy(&webhooks->mutex);
-    explicit_bzero(&webhooks->options.secret, sizeof webhooks->options.secret);
-    efm_free(webhooks);
+    destroy_locks(webhooks);
+    discard(webhooks);
 }

@@ -39,7 +39,7 @@ EXCLUSIVE = {
     "webp/": ["core/image/"],
     "zlib.h": ["core/data/", "core/image/"],
     "nettle/": ["core/base/"],
-    "curl/": ["server/jobs/outbound.c", "tests/"],
+    "curl/": ["server/jobs/outbound", "tests/"],
     "sqlite3.h": ["server/store/sqlite"],
     "zip.h": ["core/data/zip.c"],
 }
