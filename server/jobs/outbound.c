@@ -126,6 +126,7 @@ struct transfer {
     const struct srv_outbound_request *request;
     uint64_t received;
     size_t header_bytes;
+    bool head_is_whole;
     double asked;            /* when go_on was, the last time */
     enum efm_status stopped; /* why a function below ended it */
 };
@@ -153,10 +154,14 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 static size_t take_header(char *data, size_t unit, size_t count, void *context)
 {
     struct transfer *transfer = context;
-    (void)data;
-    transfer->header_bytes += unit * count;
+    const size_t size = unit * count;
+    if (size > 5 && memcmp(data, "HTTP/", 5) == 0)
+        transfer->head_is_whole = false; // another one, after an interim answer
+    else if (size > 0 && size <= 2 && (data[0] == '\r' || data[0] == '\n'))
+        transfer->head_is_whole = true;
+    transfer->header_bytes += size;
     if (transfer->header_bytes <= MAX_HEADERS)
-        return unit * count;
+        return size;
     transfer->stopped = EFM_E_LIMIT;
     return 0;
 }
@@ -276,9 +281,11 @@ static enum efm_status outcome(CURL *easy, CURLcode code, const struct transfer 
     const char *reason = curl_easy_strerror(code);
     enum efm_status status = EFM_E_IO;
     long system = 0;
-    if (code == CURLE_OK)
+    if (code == CURLE_OK && transfer->head_is_whole)
         return EFM_OK;
-    if (transfer->stopped == EFM_E_ARGUMENT) {
+    if (code == CURLE_OK) {
+        reason = "the answer ends in its headers"; // which the library lets pass
+    } else if (transfer->stopped == EFM_E_ARGUMENT) {
         status = EFM_E_ARGUMENT;
         reason = "its address is not a public one";
     } else if (transfer->stopped == EFM_E_LIMIT || code == CURLE_FILESIZE_EXCEEDED) {

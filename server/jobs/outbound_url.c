@@ -18,7 +18,7 @@ void srv_url_release(struct srv_url *url)
 }
 
 /* libcurl repairs what it can; what needs repair may be read differently by somebody else, and is refused: white
- * space, backslashes, more slashes than two, anything but ASCII (names are written in their xn-- form). */
+ * space, backslashes, more slashes than two, escapes in a host, anything but ASCII (names are written in their xn-- form). */
 static bool is_plain(const char *url)
 {
     const size_t scheme = strncasecmp(url, "http://", 7) == 0    ? 7
@@ -32,7 +32,8 @@ static bool is_plain(const char *url)
         if (length >= SRV_URL_MOST || c <= ' ' || c > '~' || c == '\\')
             return false;
     }
-    return memchr(url + scheme, '@', strcspn(url + scheme, "/?#")) == NULL;
+    const char *end = url + scheme + strcspn(url + scheme, "/?#");
+    return url + scheme + strcspn(url + scheme, "@%") >= end;
 }
 
 static int hex_digit(char c)
@@ -111,7 +112,7 @@ enum efm_status srv_url_parse(struct srv_url *url, const char *text, struct efm_
     if (!is_plain(text))
         return efm_error_set(
             error, EFM_E_ARGUMENT,
-            "it must begin with http:// or https:// and a host, without user information, and be "
+            "it must begin with http:// or https:// and a host, without user information and escapes, and be "
             "printable ASCII without spaces and backslashes, at most %d bytes",
             SRV_URL_MOST);
     url->handle = curl_url();
@@ -127,12 +128,8 @@ enum efm_status srv_url_parse(struct srv_url *url, const char *text, struct efm_
     if (code == CURLUE_OK)
         code = curl_url_get(url->handle, CURLUPART_PATH, &url->path, 0);
     enum efm_status status = from_library(code, error);
-    char *zone = NULL;
-    if (status == EFM_OK &&
-        (url->host[0] == '\0' || strchr(url->host, '%') != NULL || strcmp(url->port, "0") == 0 ||
-         curl_url_get(url->handle, CURLUPART_ZONEID, &zone, 0) == CURLUE_OK))
+    if (status == EFM_OK && (url->host[0] == '\0' || strcmp(url->port, "0") == 0))
         status = efm_error_set(error, EFM_E_ARGUMENT, "its host or port is none");
-    curl_free(zone);
     if (status == EFM_OK)
         status = check_path(url->path, error);
     if (status != EFM_OK)
