@@ -12,12 +12,13 @@ static void release(struct srv_inner_work *work)
     efm_free(work);
 }
 
-/* Frees first: what the client asks for next finds the memory free. */
+/* Frees first: what the client asks for next finds the memory free. The problem may lie in the work. */
 static void refuse(struct srv_inner_work *work, const struct api_problem *problem)
 {
     struct srv_exchange *exchange = work->exchange;
+    const struct api_problem kept = *problem;
     release(work);
-    srv_exchange_problem(exchange, problem);
+    srv_exchange_problem(exchange, &kept);
 }
 
 /* On whatever thread answered the inner request: a success comes from the helper that rendered it. */
