@@ -92,8 +92,6 @@ bool api_oip_load_parse(const struct api_message *message, bool unload, struct a
     json_t *root = read_object(message, problem);
     const json_t *parameters = json_object_get(root, "parameters");
     bool good = problem->code == API_P_NONE && api_oip_only(root, members, "", problem);
-    if (good && parameters != NULL && !json_is_object(parameters))
-        good = api_problem_set(problem, API_P_INVALID_PARAMETER, "/parameters", "must be an object");
     good = good && api_oip_only(parameters, unload ? known : known + 1, "/parameters", problem);
     json_decref(root);
     return good;

@@ -24,6 +24,8 @@ bool api_oip_only(const json_t *object, const char *const *names, const char *wh
 {
     const char *name;
     json_t *value;
+    if (object != NULL && !json_is_object(object) && !json_is_null(object))
+        return api_problem_set(problem, API_P_INVALID_PARAMETER, where, "must be an object");
     json_object_foreach((json_t *)object, name, value)
     {
         size_t i = 0;
@@ -135,7 +137,7 @@ static bool read_parameters(struct reading *reading, const json_t *object, struc
     const char *name;
     json_t *value;
     bool good = true;
-    if (object != NULL && !json_is_object(object))
+    if (object != NULL && !json_is_object(object) && !json_is_null(object))
         return api_problem_set(problem, API_P_INVALID_PARAMETER, "/parameters", "must be an object");
     json_object_foreach((json_t *)object, name, value)
     {
