@@ -108,7 +108,7 @@ static void give_answer(struct test_receiver *receiver, int peer, const struct t
 {
     char piece[PIECE];
     if (!stays(receiver, peer, answer->delay) || answer->text == NULL ||
-        !send_all(peer, answer->text, strlen(answer->text)))
+        !send_all(peer, answer->text, strlen(answer->text)) || !send_all(peer, answer->body, answer->size))
         return;
     for (size_t i = 0; i < sizeof piece; i++)
         piece[i] = (char)('0' + i % 10);

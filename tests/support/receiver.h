@@ -22,10 +22,12 @@ enum { TEST_RECEIVED = 64, TEST_RECEIVED_HEAD = 4096, TEST_RECEIVED_BODY = 32768
 
 struct test_answer {
     const char *text; /* borrowed until stop; head and body as they are sent. NULL: the connection closes */
-    size_t filler;    /* bytes of '0', '1', .. '9', '0', .. after it */
-    double delay;     /* seconds before the first byte */
-    double pace;      /* seconds between pieces of 1 kB */
-    bool lingers;     /* the connection stays open after the last byte */
+    const void *body; /* borrowed until stop; sent after it, where it is no text */
+    size_t size;
+    size_t filler; /* bytes of '0', '1', .. '9', '0', .. after that */
+    double delay;  /* seconds before the first byte */
+    double pace;   /* seconds between pieces of 1 kB */
+    bool lingers;  /* the connection stays open after the last byte */
 };
 
 struct test_received {
