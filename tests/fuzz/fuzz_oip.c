@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A query, the length of the JSON in place of a Content-Type, and a body as requests of the inference protocol: what is
- * accepted is a target and a body that /v1/transfer can read. */
+/* A query, the length of the JSON in place of a Content-Type, and a body as requests of the inference
+ * protocol: what is accepted is a target and a body that /v1/transfer can read. */
 #include "api/oip.h"
 #include "tests/fuzz/api_target.h"
 

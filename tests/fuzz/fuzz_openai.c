@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A query, a Content-Type and a body as requests for images of the OpenAI API, and the body as an answer to the inner one. */
+/* A query, a Content-Type and a body as requests for images of the OpenAI API, and the body as an answer to
+ * the inner one. */
 #include "api/openai.h"
 #include "tests/fuzz/api_target.h"
 

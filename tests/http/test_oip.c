@@ -263,7 +263,8 @@ static void a_full_queue(void **state)
     for (size_t i = 0; i < MANY; ++i) {
         if (replies[i].status == 429) {
             test_check_problem(&replies[i], 429, "queue_full");
-            assert_true(atoi(test_reply_header(&replies[i], "Retry-After", wait, sizeof wait)) > 0);
+            assert_true(strtol(test_reply_header(&replies[i], "Retry-After", wait, sizeof wait), NULL, 10) >
+                        0);
             ++full;
         } else {
             test_check_problem(&replies[i], 504, "deadline_exceeded");
