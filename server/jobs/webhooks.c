@@ -223,10 +223,10 @@ static void deliver_job(struct srv_webhooks *webhooks, struct delivery *delivery
     set_state(delivery, decide(webhooks, delivery, status));
     if (status != EFM_OK && strcmp(delivery->record.state, "delivered") != 0)
         snprintf(delivery->error, sizeof delivery->error, "%.159s", error.message);
+    report(webhooks, delivery);
     // The record comes last: a crash in between delivers again, and does not leave a job that says "pending" for ever.
     note_in_job(webhooks, delivery);
     put_record(webhooks, delivery);
-    report(webhooks, delivery);
 }
 
 static void deliver(struct srv_webhooks *webhooks, struct delivery *delivery)
