@@ -113,7 +113,8 @@ const struct api_openapi_component api_openapi_request_schemas[] = {
                           "'type':'string'},'shape':{'type':'array','items':" WHOLE
                           "},'datatype':{'type':'string','enum':['FP32','FP64','FP16',"
                           "'UINT8','BYTES']},'parameters':" REF(
-                              "OipParameters") ",'data':{'type':'array','description':'Flat or nested'}}}},"
+                              "OipParameters") ",'data':{'type':'array','items':{},'description':'Flat or "
+                                               "nested'}}}},"
                                                "'outputs':{'type':'array','items':{'type':'object','required'"
                                                ":['name'],'properties':{'name':{'type':'string','enum':["
                                                "'output','pixels','image']},'parameters':" REF(

@@ -259,7 +259,7 @@ const struct api_openapi_component api_openapi_answer_schemas[] = {
            ",'outputs':" ARRAY(
                "{'type':'object','required':['name','datatype','shape'],'properties':{'name':" TEXT
                ",'datatype':" TEXT ",'shape':" ARRAY(WHOLE) ",'parameters':" OBJECT
-                                                            ",'data':{'type':'array'}}}")),
+                                                            ",'data':{'type':'array','items':{}}}}")),
     {"OipIndex",
      ARRAY("{'type':'object','required':['name','state'],'properties':{'name':" TEXT ",'version':" TEXT
            ",'state':" TEXT ",'reason':" TEXT "}}"),

@@ -33,10 +33,14 @@ static int stop(void **state)
 static void post(const char *path, const void *body, size_t size, const char *header,
                  struct test_reply *reply)
 {
-    test_send(
-        &server,
-        &(struct test_request){.method = "POST", .path = path, .body = body, .size = size, .header = header},
-        reply);
+    test_send(&server,
+              &(struct test_request){.method = "POST",
+                                     .path = path,
+                                     .type = header == NULL ? NULL : "application/octet-stream",
+                                     .body = body,
+                                     .size = size,
+                                     .header = header},
+              reply);
 }
 
 static json_t *post_json(const char *path, const char *text)
