@@ -22,7 +22,8 @@ static void media(struct efm_buffer *out, const char *type, const char *schema, 
     const bool is_json = strcmp(type, "application/json") == 0;
     const bool is_form = strcmp(type, "multipart/form-data") == 0;
     api_json_string(out, type);
-    if (strcmp(type, "text/event-stream") == 0) { /* a schema would be taken for that of the whole, or of one event */
+    if (strcmp(type, "text/event-stream") ==
+        0) { /* a schema would be taken for that of the whole, or of one event */
         efm_buffer_append_string(out, ":{}");
         return;
     }

@@ -28,7 +28,8 @@ struct srv_service {
     struct srv_jobs *jobs;
     struct srv_hub *hub;
     struct srv_previews *previews;
-    struct srv_outbound *fetches, *webhook_calls; /* what addresses are gone to, for datasets and for webhooks */
+    struct srv_outbound *fetches,
+        *webhook_calls; /* what addresses are gone to, for datasets and for webhooks */
     struct srv_scheduler *scheduler;
     struct srv_http *http;
     struct api_limits limits;

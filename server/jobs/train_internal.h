@@ -85,6 +85,8 @@ void srv_train_job_run(struct srv_train_worker *worker, struct api_job *record);
 
 /* On the worker's thread: looks whether it shall end, and keeps the lease; at once when somebody changed the job. */
 bool srv_train_job_goes_on(struct srv_train_job *job);
+/* Asks the store, before something is written that only the holder of the lease may write. */
+bool srv_train_job_still_ours(struct srv_train_job *job);
 /* On any thread: ends it; the first reason wins. Return false. */
 bool srv_train_job_end(struct srv_train_job *job, enum srv_train_end end);
 bool srv_train_job_fail(struct srv_train_job *job, const char *code, const char *pointer, const char *format,

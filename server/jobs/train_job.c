@@ -82,7 +82,7 @@ static void heed_store(struct srv_train_job *job, enum efm_status status, bool c
                        const struct efm_error *error)
 {
     if (status == EFM_E_NOT_FOUND)
-        srv_train_job_end(job, SRV_TRAIN_END_LOST);
+        atomic_store(&job->end, SRV_TRAIN_END_LOST); // whatever else was to come of it
     else if (status == EFM_OK && cancel_asked)
         srv_train_job_end(job, SRV_TRAIN_END_CANCELLED);
     else if (status != EFM_OK && !job->store_failing)
@@ -104,6 +104,13 @@ static void keep_lease(struct srv_train_job *job)
     job->renewed = now;
     enum efm_status status = srv_jobs_renew(job->service->jobs, job->record.id, &cancel_asked, &error);
     heed_store(job, status, cancel_asked, &error);
+}
+
+bool srv_train_job_still_ours(struct srv_train_job *job)
+{
+    job->renewed = 0;
+    keep_lease(job);
+    return atomic_load(&job->end) != SRV_TRAIN_END_LOST;
 }
 
 bool srv_train_job_goes_on(struct srv_train_job *job)

@@ -54,7 +54,7 @@ void srv_train_checkpoint(struct srv_train_job *job)
         return;
     job->bytes = efm_buffer_limited(SIZE_MAX / 2);
     srv_train_job_compute(job, save, job);
-    if (atomic_load(&job->end) == SRV_TRAIN_END_LOST) {
+    if (!srv_train_job_still_ours(job)) {
         efm_buffer_release(&job->bytes); // whoever has it writes its own
         return;
     }

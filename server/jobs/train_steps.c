@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The trainer, its steps, and what happens between them. */
+#include "core/base/memory.h"
 #include "server/http/clock.h"
 #include "server/jobs/train_internal.h"
 #include "server/metrics.h"
@@ -15,6 +16,8 @@
 #define EVENT_SECONDS 1.0
 #define EVENT_SHARE (1.0 / 250)
 #define PROGRESS_SECONDS 5.0
+
+enum { MAX_SPEC = 1 << 20 };
 
 /* ---- before the first ---- */
 
@@ -58,12 +61,30 @@ static size_t choose_threads(const struct srv_train_job *job)
     return asked == 0 || asked > most ? most : (size_t)asked;
 }
 
-bool srv_train_steps_prepare(struct srv_train_job *job)
+/* The spec with all that it left open, for whoever looks at the job. */
+static bool complete(struct srv_train_job *job)
 {
     struct api_problem problem = {0};
+    struct efm_buffer text = efm_buffer_limited(MAX_SPEC);
     if (!api_train_complete(&job->train, srv_train_plates_shape(job->datasets), &job->spec, &problem))
         return srv_train_job_fail_problem(job, &problem);
+    api_train_render(&job->train, &text);
+    efm_buffer_append(&text, "", 1);
+    char *whole = text.status == EFM_OK ? efm_copy_string((const char *)text.data) : NULL;
+    efm_buffer_release(&text);
+    if (whole == NULL)
+        return srv_train_job_fail(job, api_problem_code_name(API_P_NO_MEMORY), "", "no memory for the spec");
+    efm_free(job->record.spec);
+    job->record.spec = whole;
     job->record.total_steps = job->spec.steps;
+    job->record.seed = job->spec.seed;
+    return true;
+}
+
+bool srv_train_steps_prepare(struct srv_train_job *job)
+{
+    if (!complete(job))
+        return false;
     job->threads = choose_threads(job);
     if (!find_checkpoint(job))
         return false;
@@ -82,6 +103,7 @@ bool srv_train_steps_prepare(struct srv_train_job *job)
     job->begun = true;
     job->steps_began = job->reporting.since = job->saved = clock_seconds();
     srv_previews_open(job->service->previews, job->record.id);
+    srv_train_job_progress(job);
     return srv_train_job_goes_on(job);
 }
 

@@ -81,9 +81,8 @@ def main():
             port = int(port_file.read_text())
             call(port, "PUT", "/v1/models/demo", MODEL.read_bytes())
             wait_for(8991, "/docs")
-            first, second = (call(p, "POST", "/transfer", PICTURE.read_bytes()) for p in (port, 8991))
-            pathlib.Path("/tmp/serve-speed-efmd.png").write_bytes(first[1])
-            pathlib.Path("/tmp/serve-speed-torch.png").write_bytes(second[1])
+            for answer in (call(p, "POST", "/transfer", PICTURE.read_bytes()) for p in (port, 8991)):
+                assert answer[0] == 200, answer
             print("connections   efmd/s   FastAPI+PyTorch/s   ratio   time in evaluations")
             for connections in options.connections:
                 rates = ([], [])

@@ -133,7 +133,7 @@ def act(daemon, ledger, draw, models):
             if status == 204:
                 ledger.deleted.add(job)
             elif status == 409:
-                ledger.maybe_deleted.discard(job)
+                pass  # another client may be deleting it at this moment: what came of that is not known
     elif what == "dataset":
         name, body = f"d{draw.randrange(6)}", b'{"toy": "gaussian", "count": 50, "dimension": 3, "seed": %d}' % draw.randrange(10**6)
         status, data, _ = daemon.call("PUT", f"/v1/datasets/{name}", body)
@@ -153,9 +153,11 @@ def act(daemon, ledger, draw, models):
 
 def check(daemon, ledger, digests):
     with ledger.lock:
-        jobs, deleted, maybe = dict(ledger.jobs), set(ledger.deleted), set(ledger.maybe_deleted)
+        jobs, deleted = dict(ledger.jobs), set(ledger.deleted)
     for job in jobs:
         status, answer = daemon.json("GET", f"/v1/jobs/{job}")
+        with ledger.lock:  # clients go on meanwhile
+            maybe = set(ledger.maybe_deleted)
         if job in deleted:
             assert status in (404, 410), f"{job} was deleted and is there: {status}"
         elif job in maybe:

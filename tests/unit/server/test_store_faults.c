@@ -36,7 +36,8 @@ enum { FAULT_COUNT = sizeof FAULTS / sizeof FAULTS[0] };
 /* Every call of the system; of the allocations, of which SQLite makes hundreds, the first ones and then some. */
 static int next_number(int which, int number)
 {
-    return number + (FAULTS[which].fault == FAULT_MEMORY && number > 20 ? (FAULTS[which].stays ? 37 : 13) : 1);
+    return number +
+           (FAULTS[which].fault == FAULT_MEMORY && number > 20 ? (FAULTS[which].stays ? 37 : 13) : 1);
 }
 
 static void status_fits(enum fault fault, enum efm_status status, const struct efm_error *error)
