@@ -111,12 +111,12 @@ if [[ $quick == yes ]]; then
   configuration gcc gcc "--suite unit --suite http" --buildtype=release
 else
   configuration gcc gcc "" --buildtype=release
-  configuration clang clang "--no-suite checks --no-suite chaos" --buildtype=debugoptimized
-  configuration asan gcc "-t 4 --no-suite checks --no-suite chaos" \
+  configuration clang clang "--no-suite checks --no-suite chaos --no-suite clients" --buildtype=debugoptimized
+  configuration asan gcc "-t 4 --no-suite checks --no-suite chaos --no-suite clients" \
     --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
   # The thread sanitizer wants its memory at fixed places.
   ! command -v setarch >/dev/null || launcher=(setarch -R)
-  configuration tsan clang "-t 6 --no-suite checks --no-suite chaos" \
+  configuration tsan clang "-t 6 --no-suite checks --no-suite chaos --no-suite clients" \
     --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
 fi
 

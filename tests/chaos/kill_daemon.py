@@ -41,7 +41,7 @@ class Daemon:
         self.log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(
             [self.program, "--listen", "127.0.0.1:0", "--port-file", port_file, "--state-dir", self.folder / "state",
-             "--checkpoint-seconds", "0.15", "--train-threads", "1", "--max-waiting-jobs", "400", "--replica", "chaos"],
+             "--checkpoint-seconds", "0.15", "--train-threads", "1", "--max-waiting-jobs", "400", "--max-jobs", "1000000", "--replica", "chaos"],
             stderr=self.log)
         end = time.monotonic() + 60
         while not port_file.exists():
@@ -92,6 +92,7 @@ def client(daemon, ledger, draw, models, stop):
     while not stop.is_set():
         try:
             act(daemon, ledger, draw, models)
+            time.sleep(0.02)
         except Gone:
             time.sleep(0.02)
 
