@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # deploy/demo/train.sh, from curl alone, against a daemon of its own: demo.sh EFMD
 set -euo pipefail
+efmd=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 folder=$(mktemp -d)
-"$1" --listen 127.0.0.1:0 --port-file "$folder/port" --state-dir "$folder/state" --log-level warning &
+"$efmd" --listen 127.0.0.1:0 --port-file "$folder/port" --state-dir "$folder/state" --log-level warning &
 daemon=$!
 trap 'kill "$daemon" 2>/dev/null; wait "$daemon" || true; rm -rf "$folder"' EXIT
 for _ in $(seq 200); do
