@@ -140,7 +140,7 @@ enum efm_status srv_store_open_sqlite(struct srv_store **store, const char *path
         struct efm_error reason = {0};
         enum efm_status status =
             srv_sqlite_open(store, path, srv_sqlite_migrations, srv_sqlite_newest, &reason);
-        if (status != EFM_E_IO || tries == TRIES)
+        if (status != EFM_E_IO || tries == TRIES || strstr(reason.message, "WAL") == NULL)
             return status == EFM_OK ? EFM_OK : efm_error_set(error, status, "%s", reason.message);
         nanosleep(&moment, NULL);
     }
