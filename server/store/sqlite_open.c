@@ -140,7 +140,10 @@ enum efm_status srv_store_open_sqlite(struct srv_store **store, const char *path
         struct efm_error reason = {0};
         enum efm_status status =
             srv_sqlite_open(store, path, srv_sqlite_migrations, srv_sqlite_newest, &reason);
-        if (status != EFM_E_IO || tries == TRIES || strstr(reason.message, "WAL") == NULL)
+        const bool half_made = status != EFM_OK && (strstr(reason.message, "WAL") != NULL ||
+                                                    strstr(reason.message, "another program") != NULL ||
+                                                    strstr(reason.message, "(1802)") != NULL);
+        if (!half_made || tries == TRIES)
             return status == EFM_OK ? EFM_OK : efm_error_set(error, status, "%s", reason.message);
         nanosleep(&moment, NULL);
     }

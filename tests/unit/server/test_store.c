@@ -175,10 +175,14 @@ static void *open_and_insert(void *argument)
     struct efm_error error = {0};
     struct srv_record job = store_record(SRV_RECORD_JOB, argument, "queued", "x");
     struct srv_change changes[] = {{SRV_INSERT, &job, 0}};
-    if (srv_store_open_sqlite(&store, database_path(), &error) != EFM_OK)
+    if (srv_store_open_sqlite(&store, database_path(), &error) != EFM_OK) {
+        print_error("%s: %s\n", efm_status_name(error.status), error.message);
         return NULL;
+    }
     enum efm_status status = srv_store_commit(store, changes, 1, NULL, &error);
     srv_store_close(store);
+    if (status != EFM_OK)
+        print_error("%s: %s\n", efm_status_name(status), error.message);
     return status == EFM_OK ? argument : NULL;
 }
 
