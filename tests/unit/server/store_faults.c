@@ -239,3 +239,32 @@ void faults_init(void)
     assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &ours), SQLITE_OK);
     assert_int_equal(sqlite3_initialize(), SQLITE_OK);
 }
+
+/* ---- all of them ---- */
+
+const struct fault_plan faults_all[] = {
+    {"full", FAULT_FULL, false},     {"full to the end", FAULT_FULL, true},
+    {"error", FAULT_IO, false},      {"errors to the end", FAULT_IO, true},
+    {"short", FAULT_SHORT, false},   {"short to the end", FAULT_SHORT, true},
+    {"memory", FAULT_MEMORY, false}, {"no memory to the end", FAULT_MEMORY, true},
+};
+const int faults_count = sizeof faults_all / sizeof faults_all[0];
+
+int faults_next(int which, int number)
+{
+    if (faults_all[which].fault != FAULT_MEMORY || number < 20)
+        return number + 1;
+    return number + (faults_all[which].stays ? 37 : 13);
+}
+
+void faults_explain(int which, enum efm_status status, const struct efm_error *error)
+{
+    enum fault fault = faults_all[which].fault;
+    bool fits = fault == FAULT_MEMORY ? status == EFM_E_MEMORY
+                : fault == FAULT_IO   ? status == EFM_E_IO
+                                      : status == EFM_E_FULL || status == EFM_E_IO;
+    if (!fits)
+        fail_msg("%s: %s: %s", faults_all[which].name, efm_status_name(status), error->message);
+    assert_int_equal(error->status, status);
+    assert_true(error->message[0] != '\0');
+}

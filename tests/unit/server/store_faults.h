@@ -9,6 +9,8 @@
 #ifndef TESTS_STORE_FAULTS_H
 #define TESTS_STORE_FAULTS_H
 
+#include "core/base/status.h"
+
 #include <stdbool.h>
 
 enum fault {
@@ -26,5 +28,20 @@ void faults_arm(enum fault fault, int number, bool stays);
 bool faults_disarm(void);
 /* Whether a sync was among those that failed: what then says that it is durable, lies. */
 bool faults_met_sync(void);
+
+/* ---- all of them, for loops ---- */
+
+struct fault_plan {
+    const char *name;
+    enum fault fault;
+    bool stays;
+};
+extern const struct fault_plan faults_all[];
+extern const int faults_count;
+
+/* Every call of the system; of the allocations, of which SQLite makes hundreds, the first ones and then some. */
+int faults_next(int which, int number);
+/* Fails the test unless the status and its message say what such a fault is. */
+void faults_explain(int which, enum efm_status status, const struct efm_error *error);
 
 #endif
