@@ -54,24 +54,43 @@ static int write_number(sqlite3 *database, const char *pragma, int number)
     return sqlite3_exec(database, text, NULL, NULL, NULL);
 }
 
+/* What a file says of itself. */
+struct marks {
+    sqlite3_int64 version, application, tables;
+};
+
+/* In one transaction: another process may just be making the database, and its marks come all at once. */
+static int read_marks(sqlite3 *database, struct marks *marks)
+{
+    int code = sqlite3_exec(database, "BEGIN", NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = read_number(database, "PRAGMA user_version", &marks->version);
+    if (code == SQLITE_OK)
+        code = read_number(database, "PRAGMA application_id", &marks->application);
+    if (code == SQLITE_OK)
+        code = read_number(database, "SELECT count(*) FROM sqlite_schema", &marks->tables);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(database, "COMMIT", NULL, NULL, NULL);
+    if (!sqlite3_get_autocommit(database))
+        sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
+    return code;
+}
+
 enum efm_status srv_sqlite_check_version(sqlite3 *database, int newest, struct efm_error *error)
 {
-    sqlite3_int64 version = 0, application = 0, tables = 0;
-    int code = read_number(database, "PRAGMA user_version", &version);
-    if (code == SQLITE_OK)
-        code = read_number(database, "PRAGMA application_id", &application);
-    if (code == SQLITE_OK)
-        code = read_number(database, "SELECT count(*) FROM sqlite_schema", &tables);
+    struct marks marks = {0};
+    int code = read_marks(database, &marks);
     if (code != SQLITE_OK)
         return srv_sqlite_failed(database, code, error);
-    if (application != APPLICATION && (application != 0 || version != 0 || tables != 0))
+    if (marks.application != APPLICATION &&
+        (marks.application != 0 || marks.version != 0 || marks.tables != 0))
         return efm_error_set(error, EFM_E_FORMAT, "the database belongs to another program");
-    if (version > newest)
+    if (marks.version > newest)
         return efm_error_set(
             error, EFM_E_UNSUPPORTED,
             "the database is of version %lld, but this program knows versions up to %d only: "
             "use a newer efmd, or another state directory",
-            (long long)version, newest);
+            (long long)marks.version, newest);
     return EFM_OK;
 }
 

@@ -132,19 +132,5 @@ enum efm_status srv_sqlite_open(struct srv_store **store, const char *path, cons
 
 enum efm_status srv_store_open_sqlite(struct srv_store **store, const char *path, struct efm_error *error)
 {
-    /* Where several open a new file at once, each switches it to WAL and some are told that it is busy, whatever the busy
-     * timeout says: a moment later it is there. */
-    enum { TRIES = 10 };
-    static const struct timespec moment = {.tv_nsec = 20000000};
-    for (int tries = 1;; tries++) {
-        struct efm_error reason = {0};
-        enum efm_status status =
-            srv_sqlite_open(store, path, srv_sqlite_migrations, srv_sqlite_newest, &reason);
-        const bool half_made = status != EFM_OK && (strstr(reason.message, "WAL") != NULL ||
-                                                    strstr(reason.message, "another program") != NULL ||
-                                                    strstr(reason.message, "(1802)") != NULL);
-        if (!half_made || tries == TRIES)
-            return status == EFM_OK ? EFM_OK : efm_error_set(error, status, "%s", reason.message);
-        nanosleep(&moment, NULL);
-    }
+    return srv_sqlite_open(store, path, srv_sqlite_migrations, srv_sqlite_newest, error);
 }
