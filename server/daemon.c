@@ -3,6 +3,7 @@
 
 #include "core/field/products.h"
 #include "core/net/net.h"
+#include "server/clock.h"
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
 #include "server/http/http.h"
@@ -347,17 +348,9 @@ enum efm_status srv_daemon_create(struct srv_daemon *daemon, struct efm_error *e
 
 /* ---- the end ---- */
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 static void pause_for(double seconds)
 {
-    const struct timespec time = {.tv_sec = (time_t)seconds,
-                                  .tv_nsec = (long)((seconds - floor(seconds)) * 1e9)};
+    const struct timespec time = srv_clock_moment(seconds);
     nanosleep(&time, NULL);
 }
 
@@ -371,8 +364,9 @@ void srv_daemon_drain(struct srv_daemon *daemon)
     srv_train_worker_stop(daemon->train_worker);
     srv_request_runner_stop(daemon->request_runner, false);
     srv_hub_drain(service->hub);
-    const double until = now() + daemon->config.shutdown_timeout;
-    while (srv_http_pending(service->http) + srv_scheduler_load(service->scheduler) > 0 && now() < until)
+    const double until = srv_clock() + daemon->config.shutdown_timeout;
+    while (srv_http_pending(service->http) + srv_scheduler_load(service->scheduler) > 0 &&
+           srv_clock() < until)
         pause_for(0.02);
     srv_log(service->log, SRV_LOG_INFO, "stopping", "\"cancelled\":%zu", srv_http_pending(service->http));
 }
@@ -390,7 +384,7 @@ void srv_daemon_destroy(struct srv_daemon *daemon)
     if (service->hub != NULL)
         srv_hub_drain(service->hub);
     if (service->jobs != NULL) // those who listen go one after the other
-        srv_jobs_listen(service->jobs, &(struct srv_jobs_listener){0});
+        srv_jobs_listen(service->jobs, NULL);
     srv_janitor_destroy(daemon->janitor);
     srv_request_runner_destroy(daemon->request_runner);
     srv_train_worker_destroy(daemon->train_worker);

@@ -2,15 +2,13 @@
 #include "server/endpoints/line_work.h"
 
 #include "core/base/memory.h"
+#include "server/clock.h"
 
 #include <stdint.h>
-#include <time.h>
 
 double srv_lines_deadline(double timeout)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec + timeout;
+    return srv_clock() + timeout;
 }
 
 static bool is_npy(const struct api_message *message)

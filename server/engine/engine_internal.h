@@ -12,6 +12,7 @@
 #ifndef SRV_ENGINE_INTERNAL_H
 #define SRV_ENGINE_INTERNAL_H
 
+#include "server/clock.h"
 #include "server/engine/scheduler.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -116,8 +117,6 @@ struct srv_scheduler {
 };
 
 /* ---- scheduler.c ---- */
-
-double srv_clock(void); /* CLOCK_MONOTONIC in seconds */
 
 /* (locked) Waits on `condition`, at most `seconds`; INFINITY for ever. */
 void srv_scheduler_wait(struct srv_scheduler *scheduler, pthread_cond_t *condition, double seconds);

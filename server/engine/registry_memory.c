@@ -5,6 +5,7 @@
  * the memory while requests are on their way in it. Only models that nobody but the registry holds leave for others; what a
  * worker keeps for a model that it has just served is given back within a second or so, and is waited for. */
 #include "core/base/memory.h"
+#include "server/clock.h"
 #include "server/engine/registry_internal.h"
 
 #include <malloc.h>
@@ -142,19 +143,12 @@ static enum outcome try_to_take(struct srv_registry *registry, const char *name,
     return outcome;
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 bool srv_registry_take_memory(struct srv_registry *registry, const char *name, size_t bytes, double patience,
                               struct api_problem *problem)
 {
     static const struct timespec PAUSE = {.tv_nsec = 10 * 1000 * 1000};
     const size_t budget = registry->memory->budget;
-    const double until = now() + patience;
+    const double until = srv_clock() + patience;
     if (bytes > budget)
         return api_problem_set(problem, API_P_MODEL_TOO_LARGE, NULL,
                                "the model takes %zu bytes of memory, and all models together have %zu", bytes,
@@ -163,7 +157,7 @@ bool srv_registry_take_memory(struct srv_registry *registry, const char *name, s
         enum outcome outcome = try_to_take(registry, name, bytes, patience >= 0);
         if (outcome == TAKEN)
             return true;
-        if (outcome == NO_ROOM && now() >= until)
+        if (outcome == NO_ROOM && srv_clock() >= until)
             break;
         if (outcome == NO_ROOM)
             nanosleep(&PAUSE, NULL);

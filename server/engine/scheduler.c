@@ -11,23 +11,9 @@
 
 static const double SWEEP_SECONDS = 0.02;
 
-double srv_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 void srv_scheduler_wait(struct srv_scheduler *scheduler, pthread_cond_t *condition, double seconds)
 {
-    if (isinf(seconds)) {
-        pthread_cond_wait(condition, &scheduler->lock);
-        return;
-    }
-    double until = srv_clock() + seconds;
-    struct timespec moment = {.tv_sec = (time_t)until};
-    moment.tv_nsec = (long)(1e9 * (until - (double)moment.tv_sec));
-    pthread_cond_timedwait(condition, &scheduler->lock, &moment);
+    srv_condition_wait(condition, &scheduler->lock, srv_clock() + seconds);
 }
 
 /* ---- the end of a work ---- */
@@ -245,15 +231,16 @@ static enum efm_status start_helpers(struct srv_scheduler *scheduler, struct efm
     return EFM_OK;
 }
 
-static void init_locks(struct srv_scheduler *scheduler)
+static bool init_locks(struct srv_scheduler *scheduler)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    if (!srv_condition_init(&scheduler->compute))
+        return false;
+    if (!srv_condition_init(&scheduler->help)) {
+        pthread_cond_destroy(&scheduler->compute);
+        return false;
+    }
     pthread_mutex_init(&scheduler->lock, NULL);
-    pthread_cond_init(&scheduler->compute, &attributes);
-    pthread_cond_init(&scheduler->help, &attributes);
-    pthread_condattr_destroy(&attributes);
+    return true;
 }
 
 /* What must stay at nought has to be seen there, not be absent. */
@@ -281,7 +268,10 @@ enum efm_status srv_scheduler_create(struct srv_scheduler **scheduler,
     made->options = *options;
     made->metrics = metrics;
     made->log = log;
-    init_locks(made);
+    if (!init_locks(made)) {
+        efm_free(made);
+        return efm_error_set(error, EFM_E_MEMORY, "no memory for the locks of the scheduler");
+    }
     show_zeros(made);
     enum efm_status status = start_workers(made, error);
     if (status == EFM_OK)

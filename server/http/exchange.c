@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/http/http_internal.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -27,7 +27,7 @@ struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Conne
     exchange->connection = connection;
     exchange->watch = watch;
     exchange->uri = copy;
-    exchange->started = clock_seconds();
+    exchange->started = srv_clock();
     exchange->method = "";
     exchange->file = -1;
     exchange->match.route = "none";
@@ -131,7 +131,7 @@ void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes
     struct srv_metrics *metrics = exchange->http->service->metrics;
     const char *known = srv_exchange_known_method(exchange->method), *route = exchange->match.route;
     const char *method = known == NULL ? "other" : known; // clients can invent others without end
-    const double seconds = clock_seconds() - exchange->started;
+    const double seconds = srv_clock() - exchange->started;
     char id[2 * SRV_REQUEST_ID_SIZE + 2];
     srv_metrics_add(metrics, SRV_M_HTTP_REQUESTS, 1, "method=\"%s\",route=\"%s\",code=\"%d\"", method, route,
                     status);

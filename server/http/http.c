@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/http/http_internal.h"
 #include "server/log.h"
 #include "server/metrics.h"
 
-#include <errno.h>
 #include <microhttpd.h>
 #include <string.h>
 #include <time.h>
@@ -149,7 +148,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        const double deadline = clock_seconds() + http->options.idle_timeout + http->options.body_timeout;
+        const double deadline = srv_clock() + http->options.idle_timeout + http->options.body_timeout;
         *socket_context = info == NULL ? NULL : srv_watcher_add(http->watcher, info->connect_fd, deadline);
     } else if (*socket_context != NULL) {
         srv_watcher_drop(http->watcher, *socket_context);
@@ -261,13 +260,9 @@ static enum efm_status start_daemon(struct srv_http *http, const char *address, 
 
 static enum efm_status init_locks(struct srv_http *http, struct efm_error *error)
 {
-    pthread_condattr_t monotonic;
-    if (pthread_condattr_init(&monotonic) != 0)
+    if (!srv_condition_init(&http->settled))
         return efm_error_set(error, EFM_E_MEMORY, "there is no memory for the server's locks");
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&http->mutex, NULL);
-    pthread_cond_init(&http->settled, &monotonic);
-    pthread_condattr_destroy(&monotonic);
     return EFM_OK;
 }
 
@@ -340,12 +335,9 @@ static void settle(struct srv_http *http)
     pthread_mutex_lock(&http->mutex);
     while (http->handling > 0)
         pthread_cond_wait(&http->settled, &http->mutex);
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += SEND_SECONDS;
-    int waited = 0;
-    while (http->sending > 0 && waited != ETIMEDOUT)
-        waited = pthread_cond_timedwait(&http->settled, &http->mutex, &until);
+    const double until = srv_clock() + SEND_SECONDS;
+    while (http->sending > 0 && srv_clock() < until)
+        srv_condition_wait(&http->settled, &http->mutex, until);
     pthread_mutex_unlock(&http->mutex);
 }
 

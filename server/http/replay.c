@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Requests without a connection: routed, handled and answered like others, their answers go to a callback. */
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/http/http_internal.h"
 #include "server/log.h"
 
@@ -42,7 +42,7 @@ void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply)
     unlist(http, detached);
     srv_log(http->service->log, SRV_LOG_INFO, "replayed",
             "\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,\"request_id\":%s",
-            exchange->match.route, answer.status, answer.body.size, clock_seconds() - exchange->started,
+            exchange->match.route, answer.status, answer.body.size, srv_clock() - exchange->started,
             srv_log_quote(exchange->request_id, id, sizeof id));
     detached->answer(detached->context, &answer);
     atomic_fetch_sub(&http->pending, 1);
@@ -146,7 +146,7 @@ bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request)
     exchange->uri = uri;
     exchange->detached = detached;
     exchange->file = -1;
-    exchange->started = clock_seconds();
+    exchange->started = srv_clock();
     exchange->method = detached->method;
     exchange->match.route = "none";
     exchange->target = (struct srv_target){.raw = "", .path = "", .query = ""};

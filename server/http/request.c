@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/http/http_internal.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -109,7 +109,7 @@ static enum srv_verdict answer_directly(struct srv_exchange *exchange)
 {
     struct srv_watcher *watcher = exchange->http->watcher;
     srv_direct_send(srv_watch_socket(exchange->watch), exchange, &exchange->reply);
-    srv_watcher_arm(watcher, exchange->watch, clock_seconds() + LINGER_SECONDS, NULL);
+    srv_watcher_arm(watcher, exchange->watch, srv_clock() + LINGER_SECONDS, NULL);
     exchange->phase = SRV_PHASE_LINGER;
     return SRV_GO_ON;
 }
@@ -275,7 +275,7 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
     }
     // The next request line must be here before an idle connection and a slow request would be over.
     srv_watcher_arm(http->watcher, exchange->watch,
-                    clock_seconds() + http->options.idle_timeout + http->options.body_timeout, NULL);
+                    srv_clock() + http->options.idle_timeout + http->options.body_timeout, NULL);
     srv_exchange_unref(exchange);
 }
 

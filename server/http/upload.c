@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/http/http_internal.h"
 
 /* What an upload must bring for its deadline to be moved: otherwise a byte now and then would keep it for
@@ -30,7 +30,7 @@ bool srv_upload_begin(struct srv_exchange *exchange, int64_t length, uint64_t li
     if (length > 0 && (uint64_t)length > limit)
         return refuse_size(exchange, problem);
     exchange->upload = class_of(exchange)->begin(exchange->http->service, exchange, length, problem);
-    exchange->progress = clock_seconds();
+    exchange->progress = srv_clock();
     if (exchange->upload == NULL && problem->code == API_P_NONE)
         api_problem_set(problem, API_P_INTERNAL, NULL, "the upload could not begin");
     return exchange->upload != NULL;
@@ -42,7 +42,7 @@ static void move_deadline(struct srv_exchange *exchange, size_t size)
     exchange->progress_bytes += size;
     if ((double)exchange->progress_bytes < BYTES_A_SECOND * seconds)
         return;
-    const double now = clock_seconds();
+    const double now = srv_clock();
     if (now - exchange->progress < SELDOM * seconds)
         return;
     exchange->progress = now;

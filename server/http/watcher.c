@@ -2,7 +2,7 @@
 #include "server/http/watcher.h"
 
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -109,7 +109,7 @@ static void *run(void *argument)
 {
     struct srv_watcher *watcher = argument;
     struct epoll_event events[EVENTS];
-    double look = clock_seconds() + watcher->tick;
+    double look = srv_clock() + watcher->tick;
     bool stopping = false;
     while (!stopping) {
         pthread_mutex_lock(&watcher->mutex);
@@ -117,9 +117,9 @@ static void *run(void *argument)
         pthread_mutex_unlock(&watcher->mutex);
         free_list(dropped);
 
-        double wait = look - clock_seconds();
+        double wait = look - srv_clock();
         int count = epoll_wait(watcher->poll, events, EVENTS, wait <= 0 ? 0 : (int)ceil(wait * 1000));
-        const double now = clock_seconds();
+        const double now = srv_clock();
         pthread_mutex_lock(&watcher->mutex);
         handle_events(events, count);
         if (now >= look) {

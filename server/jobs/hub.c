@@ -2,7 +2,7 @@
 #include "server/jobs/hub.h"
 
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/jobs/hub_internal.h"
 #include "server/metrics.h"
 
@@ -84,7 +84,7 @@ static size_t look_after(struct srv_hub *hub, bool last)
     struct srv_hub_client **link = &hub->clients;
     while (*link != NULL) {
         struct srv_hub_client *client = *link;
-        const double now = clock_seconds();
+        const double now = srv_clock();
         const bool due = last || client->due || (!client->follows && now >= client->deadline);
         client->due = false;
         if (due && (client->follows ? srv_hub_look_at_stream(hub, client, now, last)
@@ -102,7 +102,7 @@ static size_t look_after(struct srv_hub *hub, bool last)
 /* (locked) Takes over what has come, and marks whose turn it is. */
 static void gather(struct srv_hub *hub)
 {
-    const double now = clock_seconds();
+    const double now = srv_clock();
     const bool all = hub->all || now >= hub->next_tick;
     while (hub->incoming != NULL) {
         struct srv_hub_client *client = hub->incoming;
@@ -130,16 +130,8 @@ static void wait_for_turn(struct srv_hub *hub)
         if (!client->follows)
             until = fmin(until, client->deadline);
     }
-    while (!hub->woken && clock_seconds() < until) {
-        struct timespec moment = {.tv_sec = 0};
-        if (isinf(until)) {
-            pthread_cond_wait(&hub->wake, &hub->mutex);
-            continue;
-        }
-        moment.tv_sec = (time_t)until;
-        moment.tv_nsec = (long)((until - floor(until)) * 1e9);
-        pthread_cond_timedwait(&hub->wake, &hub->mutex, &moment);
-    }
+    while (!hub->woken && srv_clock() < until)
+        srv_condition_wait(&hub->wake, &hub->mutex, until);
 }
 
 static void *run(void *argument)
@@ -165,13 +157,9 @@ static void *run(void *argument)
 
 static enum efm_status prepare_lock(struct srv_hub *hub, struct efm_error *error)
 {
-    pthread_condattr_t attributes;
-    if (pthread_mutex_init(&hub->mutex, NULL) != 0 || pthread_condattr_init(&attributes) != 0)
-        return efm_error_set(error, EFM_E_MEMORY, "no memory for the locks of the hub");
-    bool good = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
-                pthread_cond_init(&hub->wake, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
-    return good ? EFM_OK : efm_error_set(error, EFM_E_MEMORY, "no memory for the locks of the hub");
+    if (pthread_mutex_init(&hub->mutex, NULL) == 0 && srv_condition_init(&hub->wake))
+        return EFM_OK;
+    return efm_error_set(error, EFM_E_MEMORY, "no memory for the locks of the hub");
 }
 
 enum efm_status srv_hub_create(struct srv_hub **out, struct srv_jobs *jobs, size_t limit,
@@ -290,7 +278,7 @@ void srv_hub_poll(struct srv_hub *hub, struct srv_exchange *exchange, const char
 {
     struct srv_hub_client *client = make_client(id, etag);
     if (client != NULL)
-        client->deadline = clock_seconds() + seconds;
+        client->deadline = srv_clock() + seconds;
     enter(hub, exchange, client);
 }
 

@@ -2,7 +2,7 @@
 #include "server/jobs/janitor.h"
 
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -27,11 +27,9 @@ static void *run(void *argument)
         pthread_mutex_unlock(&janitor->mutex);
         const bool more = srv_jobs_clean(janitor->jobs);
         pthread_mutex_lock(&janitor->mutex);
-        const double until = clock_seconds() + (more ? BREATH : janitor->seconds);
-        const struct timespec moment = {.tv_sec = (time_t)until,
-                                        .tv_nsec = (long)((until - floor(until)) * 1e9)};
-        while (!janitor->stopping && clock_seconds() < until)
-            pthread_cond_timedwait(&janitor->wake, &janitor->mutex, &moment);
+        const double until = srv_clock() + (more ? BREATH : janitor->seconds);
+        while (!janitor->stopping && srv_clock() < until)
+            srv_condition_wait(&janitor->wake, &janitor->mutex, until);
     }
     pthread_mutex_unlock(&janitor->mutex);
     return NULL;
@@ -40,18 +38,12 @@ static void *run(void *argument)
 enum efm_status srv_janitor_create(struct srv_janitor **out, struct srv_jobs *jobs, double seconds,
                                    struct efm_error *error)
 {
-    pthread_condattr_t attributes;
     struct srv_janitor *janitor = efm_allocate_array(1, sizeof *janitor);
     if (janitor == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for the janitor");
     janitor->jobs = jobs;
     janitor->seconds = seconds;
-    bool good = pthread_mutex_init(&janitor->mutex, NULL) == 0 && pthread_condattr_init(&attributes) == 0;
-    if (good) {
-        good = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
-               pthread_cond_init(&janitor->wake, &attributes) == 0;
-        pthread_condattr_destroy(&attributes);
-    }
+    bool good = pthread_mutex_init(&janitor->mutex, NULL) == 0 && srv_condition_init(&janitor->wake);
     if (!good || pthread_create(&janitor->thread, NULL, run, janitor) != 0) {
         efm_free(janitor);
         return efm_error_set(error, EFM_E_MEMORY, "no thread for the janitor");

@@ -2,6 +2,7 @@
 #include "server/jobs/outbound.h"
 
 #include "core/base/memory.h"
+#include "server/clock.h"
 #include "server/jobs/outbound_address.h"
 #include "server/jobs/outbound_url.h"
 
@@ -131,13 +132,6 @@ struct transfer {
     enum efm_status stopped; /* why a function below ended it */
 };
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 /* The only place where a name has become the address that is used. One forbidden address of a name spoils all that come
  * after it: a name that points both inside and outside is up to something. */
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
@@ -189,9 +183,9 @@ static int ask(void *context, curl_off_t expected, curl_off_t received, curl_off
     const struct srv_outbound_request *request = transfer->request;
     (void)received, (void)to_send, (void)sent;
     // the library comes by once a second at least, and far more often while bytes flow
-    if (now() - transfer->asked < 0.5)
+    if (srv_clock() - transfer->asked < 0.5)
         return 0;
-    transfer->asked = now();
+    transfer->asked = srv_clock();
     if (request->go_on(request->context, transfer->received, expected > 0 ? (uint64_t)expected : 0))
         return 0;
     transfer->stopped = EFM_E_CANCELLED;
@@ -330,7 +324,7 @@ enum efm_status srv_outbound_perform(struct srv_outbound *outbound,
                                      const struct srv_outbound_request *request, int *status,
                                      struct efm_error *error)
 {
-    struct transfer transfer = {.outbound = outbound, .request = request, .asked = now()};
+    struct transfer transfer = {.outbound = outbound, .request = request, .asked = srv_clock()};
     struct srv_url url;
     *status = 0;
     enum efm_status result = srv_url_parse(&url, request->url, error);

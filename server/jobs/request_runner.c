@@ -4,7 +4,7 @@
 #include "server/jobs/request_runner.h"
 
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/http/http.h"
 #include "server/log.h"
 
@@ -167,7 +167,7 @@ static void store_end(struct place *place)
         return;
     }
     complain(place, "job_end_not_stored", &error);
-    place->next_try = clock_seconds() + STORE_AGAIN;
+    place->next_try = srv_clock() + STORE_AGAIN;
     pthread_mutex_lock(&place->runner->mutex);
     place->state = PLACE_ENDED;
     pthread_mutex_unlock(&place->runner->mutex);
@@ -290,7 +290,7 @@ static bool claim_into(struct place *place)
     }
     place->job = job;
     place->cancel_asked = place->lost = place->given_back = false;
-    place->next_renewal = clock_seconds() + RENEWAL;
+    place->next_renewal = srv_clock() + RENEWAL;
     atomic_store(&place->cancelled, false);
     api_reply_init(&place->reply, 0);
     pthread_mutex_lock(&runner->mutex);
@@ -316,7 +316,7 @@ static void renew(struct place *place, bool stop_now)
     struct efm_error error = {0};
     bool asked = false;
     enum efm_status status = srv_jobs_renew(place->runner->service->jobs, place->job.id, &asked, &error);
-    place->next_renewal = clock_seconds() + RENEWAL;
+    place->next_renewal = srv_clock() + RENEWAL;
     place->lost = place->lost || status == EFM_E_NOT_FOUND;
     place->cancel_asked = place->cancel_asked || (status == EFM_OK && asked);
     place->given_back = place->given_back || stop_now;
@@ -327,7 +327,7 @@ static void renew(struct place *place, bool stop_now)
 /* One place; the state is as it was under the lock, and only this thread leads on from any but PLACE_RUNS. */
 static void look_at(struct place *place, enum place_state state, bool noticed, bool stop_now)
 {
-    const double now = clock_seconds();
+    const double now = srv_clock();
     if (state == PLACE_ANSWERED)
         settle(place);
     else if (state == PLACE_ENDED && now >= place->next_try)
@@ -364,10 +364,9 @@ static void begin_all(struct srv_request_runner *runner)
 /* (locked) */
 static void wait_for_turn(struct srv_request_runner *runner)
 {
-    const double until = clock_seconds() + LOOK;
-    const struct timespec moment = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - floor(until)) * 1e9)};
-    while (!runner->woken && clock_seconds() < until)
-        pthread_cond_timedwait(&runner->wake, &runner->mutex, &moment);
+    const double until = srv_clock() + LOOK;
+    while (!runner->woken && srv_clock() < until)
+        srv_condition_wait(&runner->wake, &runner->mutex, until);
     runner->woken = false;
 }
 
@@ -412,14 +411,8 @@ static void *run(void *argument)
 
 static enum efm_status prepare(struct srv_request_runner *runner, struct efm_error *error)
 {
-    pthread_condattr_t attributes;
     bool good = runner->places != NULL && pthread_mutex_init(&runner->mutex, NULL) == 0 &&
-                pthread_condattr_init(&attributes) == 0;
-    if (good) {
-        good = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
-               pthread_cond_init(&runner->wake, &attributes) == 0;
-        pthread_condattr_destroy(&attributes);
-    }
+                srv_condition_init(&runner->wake);
     return good ? EFM_OK : efm_error_set(error, EFM_E_MEMORY, "no memory for the runner of requests");
 }
 

@@ -6,9 +6,9 @@
 #include "core/base/sha256.h"
 #include "core/data/stream_check.h"
 #include "core/data/subset.h"
+#include "server/clock.h"
 #include "server/config.h"
 #include "server/engine/registry.h"
-#include "server/http/clock.h"
 #include "server/jobs/outbound.h"
 #include "server/jobs/train_internal.h"
 #include "server/metrics.h"
@@ -51,7 +51,7 @@ static bool take(void *context, const uint8_t *bytes, size_t size)
 static bool go_on(void *context, uint64_t received, uint64_t expected)
 {
     struct fetch *fetch = context;
-    const double now = clock_seconds();
+    const double now = srv_clock();
     if (now >= fetch->word_due) {
         fetch->word_due = now + fetch->word_pause;
         fetch->word_pause *= WORD_GROWTH;
@@ -147,7 +147,7 @@ static bool fetch_plate(struct srv_train_job *job, size_t side, const char *key)
                                              .max_bytes = service->config->fetch_limit,
                                              .max_decoded = decoded_limit(service)};
     struct fetch fetch = {
-        .job = job, .side = side, .word_due = clock_seconds() + FIRST_WORD, .word_pause = FIRST_WORD};
+        .job = job, .side = side, .word_due = srv_clock() + FIRST_WORD, .word_pause = FIRST_WORD};
     struct efm_error error = {0};
     efm_sha256_begin(&fetch.digest);
     enum efm_status status = efm_stream_check_create(&fetch.check, &limits, &error);

@@ -2,7 +2,7 @@
 /* One training from the claim to its end, whatever that is. */
 #include "api/parameters.h"
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/jobs/train_internal.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -96,7 +96,7 @@ static void keep_lease(struct srv_train_job *job)
     if (atomic_load(&worker->stop))
         srv_train_job_end(job, SRV_TRAIN_END_STOPPED);
     const bool noticed = atomic_exchange(&worker->noticed, false);
-    const double now = clock_seconds();
+    const double now = srv_clock();
     if ((!noticed && now - job->renewed < RENEW_SECONDS) || atomic_load(&job->end) == SRV_TRAIN_END_LOST)
         return;
     struct efm_error error = {0};
@@ -133,8 +133,8 @@ void srv_train_job_compute(struct srv_train_job *job, void (*body)(void *context
 
 bool srv_train_job_pause(struct srv_train_job *job, double seconds)
 {
-    const double until = clock_seconds() + seconds;
-    while (srv_train_job_goes_on(job) && clock_seconds() < until)
+    const double until = srv_clock() + seconds;
+    while (srv_train_job_goes_on(job) && srv_clock() < until)
         srv_train_worker_wait(job->worker, seconds < GLANCE_SECONDS ? seconds : GLANCE_SECONDS);
     return srv_train_job_goes_on(job);
 }
@@ -221,8 +221,8 @@ static void finish(struct srv_train_job *job, enum api_job_state state)
         srv_train_job_warn(job, "training_end_not_stored", error.message);
         if (atomic_load(&job->worker->stop))
             return;
-        const double until = clock_seconds() + pause;
-        while (clock_seconds() < until && !atomic_load(&job->worker->stop)) {
+        const double until = srv_clock() + pause;
+        while (srv_clock() < until && !atomic_load(&job->worker->stop)) {
             srv_train_worker_wait(job->worker, pause);
             keep_lease(job);
         }
@@ -268,7 +268,7 @@ static void conclude(struct srv_train_job *job)
     char quoted[400];
     srv_log(service->log, end == SRV_TRAIN_END_FAILED ? SRV_LOG_WARNING : SRV_LOG_INFO, "training_ended",
             "\"job\":\"%s\",\"how\":\"%s\",\"step\":%llu,\"seconds\":%.3f,\"code\":\"%s\",\"reason\":%s",
-            job->record.id, end_word(end), (unsigned long long)job->record.step, clock_seconds() - job->began,
+            job->record.id, end_word(end), (unsigned long long)job->record.step, srv_clock() - job->began,
             job->record.error_code, srv_log_quote(job->record.error_message, quoted, sizeof quoted));
 }
 
@@ -296,7 +296,7 @@ void srv_train_job_run(struct srv_train_worker *worker, struct api_job *record)
     job->worker = worker;
     job->service = worker->options.service;
     job->record = *record;
-    job->began = job->renewed = clock_seconds();
+    job->began = job->renewed = srv_clock();
     srv_log(job->service->log, SRV_LOG_INFO, "training_started",
             "\"job\":\"%s\",\"model\":\"%s\",\"attempt\":%u,\"checkpoint_step\":%llu", job->record.id,
             srv_train_job_model(job), job->record.attempts, (unsigned long long)job->record.checkpoint_step);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What comes out of a training: checkpoints and pictures on the way, a model in the end. */
 #include "core/base/memory.h"
+#include "server/clock.h"
 #include "server/engine/registry.h"
-#include "server/http/clock.h"
 #include "server/jobs/train_internal.h"
 #include "server/metrics.h"
 #include "server/train/sample_grid.h"
@@ -62,7 +62,7 @@ void srv_train_checkpoint(struct srv_train_job *job)
         job->status = put_blob(job, "checkpoint", &job->error);
     const size_t size = job->bytes.size;
     efm_buffer_release(&job->bytes);
-    job->saved = clock_seconds();
+    job->saved = srv_clock();
     if (job->status != EFM_OK) {
         checkpoint_failed(job);
         return;
@@ -109,10 +109,10 @@ static void draw(void *context)
 static bool make_preview(struct srv_train_job *job)
 {
     struct srv_previews *previews = job->service->previews;
-    const double began = clock_seconds();
+    const double began = srv_clock();
     job->bytes = efm_buffer_limited(SIZE_MAX / 2);
     srv_train_job_compute(job, draw, job);
-    const double now = clock_seconds(), cost = now - began;
+    const double now = srv_clock(), cost = now - began;
     job->preview_due = now + cost * (1 / ASKED_SHARE - 1);
     job->preview_kept = now + cost * (1 / KEPT_SHARE - 1);
     if (job->status == EFM_OK) {
@@ -131,7 +131,7 @@ static bool make_preview(struct srv_train_job *job)
 
 void srv_train_preview_answer(struct srv_train_job *job)
 {
-    if (!srv_previews_wanted(job->service->previews) || clock_seconds() < job->preview_due)
+    if (!srv_previews_wanted(job->service->previews) || srv_clock() < job->preview_due)
         return;
     if (make_preview(job))
         efm_buffer_release(&job->bytes);
@@ -140,7 +140,7 @@ void srv_train_preview_answer(struct srv_train_job *job)
 void srv_train_preview_keep(struct srv_train_job *job, bool last)
 {
     const bool wanted = last || atomic_load(&job->end) == SRV_TRAIN_GOES_ON;
-    if (!wanted || (!last && clock_seconds() < job->preview_kept) || !make_preview(job))
+    if (!wanted || (!last && srv_clock() < job->preview_kept) || !make_preview(job))
         return;
     struct efm_error error = {0};
     enum efm_status status = put_blob(job, "preview.png", &error);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The trainer, its steps, and what happens between them. */
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/jobs/train_internal.h"
 #include "server/metrics.h"
 #include "server/train/plates.h"
@@ -101,7 +101,7 @@ bool srv_train_steps_prepare(struct srv_train_job *job)
         srv_train_job_warn(job, "checkpoint_not_used", job->not_restored.message);
     job->first_step = job->saved_step = job->record.step = efm_trainer_step_count(job->trainer);
     job->begun = true;
-    job->steps_began = job->reporting.since = job->saved = clock_seconds();
+    job->steps_began = job->reporting.since = job->saved = srv_clock();
     srv_previews_open(job->service->previews, job->record.id);
     srv_train_job_progress(job);
     return srv_train_job_goes_on(job);
@@ -141,7 +141,7 @@ static void tell_metrics(struct srv_train_job *job, double now)
 static void report(struct srv_train_job *job)
 {
     struct srv_train_reporting *reporting = &job->reporting;
-    const double now = clock_seconds();
+    const double now = srv_clock();
     const double age = srv_store_now(job->service->store) - job->record.started;
     const double interval = fmax(EVENT_SECONDS, age * EVENT_SHARE);
     const bool first = reporting->shown <= 0, last = job->record.step == job->spec.steps;
@@ -166,7 +166,7 @@ static void make_some(void *context)
             return;
         reporting->loss += reporting->last.loss;
         reporting->steps++;
-    } while (reporting->last.step < job->spec.steps && clock_seconds() < job->until &&
+    } while (reporting->last.step < job->spec.steps && srv_clock() < job->until &&
              atomic_load(&job->end) == SRV_TRAIN_GOES_ON);
 }
 
@@ -184,7 +184,7 @@ bool srv_train_steps_make(struct srv_train_job *job)
     while (job->record.step < job->spec.steps) {
         if (!srv_train_job_goes_on(job))
             return false;
-        job->until = clock_seconds() + fmin(RUN_SECONDS, patience);
+        job->until = srv_clock() + fmin(RUN_SECONDS, patience);
         srv_train_job_compute(job, make_some, job);
         const uint64_t step = efm_trainer_step_count(job->trainer);
         srv_metrics_add(metrics, SRV_M_TRAIN_STEPS, (double)(step - job->record.step), "%s", "");
@@ -193,7 +193,7 @@ bool srv_train_steps_make(struct srv_train_job *job)
             return fail_step(job);
         srv_metrics_set(metrics, SRV_M_TRAIN_LOSS, job->reporting.last.loss, "%s", "");
         report(job);
-        if (clock_seconds() - job->saved >= patience && step < job->spec.steps) {
+        if (srv_clock() - job->saved >= patience && step < job->spec.steps) {
             srv_train_checkpoint(job);
             srv_train_preview_keep(job, false);
         }

@@ -2,7 +2,7 @@
 #include "server/jobs/train_worker.h"
 
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/jobs/train_internal.h"
 #include "server/log.h"
 
@@ -23,15 +23,7 @@ static uint64_t mark_of(const char *id)
 
 void srv_train_worker_wait(struct srv_train_worker *worker, double seconds)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    const double whole = floor(seconds);
-    until.tv_sec += (time_t)whole;
-    until.tv_nsec += (long)((seconds - whole) * 1e9);
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
+    const struct timespec until = srv_clock_moment(srv_clock() + seconds);
     if (sem_clockwait(&worker->signal, CLOCK_MONOTONIC, &until) == 0)
         while (sem_trywait(&worker->signal) == 0) // one look is enough for all that happened
             continue;

@@ -4,7 +4,7 @@
 #include "api/json.h"
 #include "core/base/memory.h"
 #include "core/base/random.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/log.h"
 #include "server/metrics.h"
 
@@ -297,11 +297,10 @@ static void take_back(struct srv_webhooks *webhooks)
 
 static void rest(struct srv_webhooks *webhooks)
 {
-    const double until = clock_seconds() + fmax(0.005, LOOK_SECONDS * fmin(1, webhooks->options.scale));
-    const struct timespec moment = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - floor(until)) * 1e9)};
+    const double until = srv_clock() + fmax(0.005, LOOK_SECONDS * fmin(1, webhooks->options.scale));
     pthread_mutex_lock(&webhooks->mutex);
     if (!webhooks->woken && !atomic_load(&webhooks->stopping))
-        pthread_cond_timedwait(&webhooks->changed, &webhooks->mutex, &moment);
+        srv_condition_wait(&webhooks->changed, &webhooks->mutex, until);
     webhooks->woken = false;
     pthread_mutex_unlock(&webhooks->mutex);
 }
@@ -319,13 +318,7 @@ static void *run(void *argument)
 
 static bool init_locks(struct srv_webhooks *webhooks)
 {
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0)
-        return false;
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    const bool has_condition = pthread_cond_init(&webhooks->changed, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
-    if (!has_condition)
+    if (!srv_condition_init(&webhooks->changed))
         return false;
     if (pthread_mutex_init(&webhooks->mutex, NULL) == 0)
         return true;

@@ -2,18 +2,16 @@
 #include "server/train/training.h"
 
 #include "core/base/memory.h"
+#include "server/clock.h"
 #include "server/store/storage.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 double srv_training_now(void)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+    return srv_clock();
 }
 
 /* ---- words to the user ---- */

@@ -11,7 +11,7 @@
 #ifndef TEST_FAKE_EXCHANGE_H
 #define TEST_FAKE_EXCHANGE_H
 
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/http/http.h"
 
 #include <pthread.h>
@@ -125,12 +125,12 @@ void srv_stream_end(struct srv_stream *stream)
 /* Whether `flag`, a member of an exchange or stream, becomes true within so many seconds. */
 static inline bool fake_settles(const bool *flag, double seconds)
 {
-    const double until = clock_seconds() + seconds;
+    const double until = srv_clock() + seconds;
     for (;;) {
         pthread_mutex_lock(&fake_mutex);
         const bool now = *flag;
         pthread_mutex_unlock(&fake_mutex);
-        if (now || clock_seconds() > until)
+        if (now || srv_clock() > until)
             return now;
         fake_sleep(0.002);
     }

@@ -129,12 +129,12 @@ static struct srv_exchange *follow(size_t index, uint64_t after)
 
 static bool contains(const struct srv_stream *stream, const char *words, double seconds)
 {
-    const double until = clock_seconds() + seconds;
+    const double until = srv_clock() + seconds;
     for (;;) {
         pthread_mutex_lock(&fake_mutex);
         const bool found = strstr(stream->text, words) != NULL;
         pthread_mutex_unlock(&fake_mutex);
-        if (found || clock_seconds() > until)
+        if (found || srv_clock() > until)
             return found;
         fake_sleep(0.002);
     }
@@ -232,11 +232,11 @@ static void a_wait_for_another_tag_ends_with_any_change(void **state)
 static void a_wait_has_its_end(void **state)
 {
     (void)state;
-    const double begun = clock_seconds();
+    const double begun = srv_clock();
     struct srv_exchange *exchange = poll_job(0, NULL, 0.1);
     assert_true(fake_answered(exchange, SOON));
     assert_int_equal(exchange->status, 200);
-    assert_true(clock_seconds() - begun > 0.09);
+    assert_true(srv_clock() - begun > 0.09);
 }
 
 static void what_another_replica_did_is_seen_without_a_word(void **state)

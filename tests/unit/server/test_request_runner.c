@@ -3,7 +3,7 @@
 #include "server/jobs/request_runner.h"
 
 #include "core/base/memory.h"
-#include "server/http/clock.h"
+#include "server/clock.h"
 #include "server/http/http.h"
 #include "server/metrics.h"
 
@@ -108,12 +108,12 @@ static void behave(enum manner manner)
 static bool waits_for(const size_t *number, size_t value)
 {
     const struct timespec moment = {.tv_nsec = 2000000};
-    const double until = clock_seconds() + SOON;
+    const double until = srv_clock() + SOON;
     for (;;) {
         pthread_mutex_lock(&server.mutex);
         const bool reached = *number >= value;
         pthread_mutex_unlock(&server.mutex);
-        if (reached || clock_seconds() > until)
+        if (reached || srv_clock() > until)
             return reached;
         nanosleep(&moment, NULL);
     }
@@ -231,11 +231,11 @@ static void get(struct api_job *job)
 static void expect_state(enum api_job_state state, struct api_job *out)
 {
     const struct timespec moment = {.tv_nsec = 2000000};
-    const double until = clock_seconds() + SOON;
+    const double until = srv_clock() + SOON;
     struct api_job job;
     for (;;) {
         get(&job);
-        if (job.state == state || clock_seconds() > until)
+        if (job.state == state || srv_clock() > until)
             break;
         api_job_release(&job);
         nanosleep(&moment, NULL);
@@ -321,8 +321,8 @@ static void a_cancelled_request_ends(void **state)
     assert_true(waits_for(&server.held_count, 1));
     assert_true(srv_jobs_cancel(world.service.jobs, world.id, &job, &problem));
     api_job_release(&job);
-    const double until = clock_seconds() + SOON;
-    while (!atomic_load(server.held[0].cancelled) && clock_seconds() < until) {
+    const double until = srv_clock() + SOON;
+    while (!atomic_load(server.held[0].cancelled) && srv_clock() < until) {
     }
     assert_true(atomic_load(server.held[0].cancelled));
     answer_held();
@@ -373,8 +373,8 @@ static void a_stop_at_once_gives_back(void **state)
     submit("x");
     assert_true(waits_for(&server.held_count, 1));
     srv_request_runner_stop(world.runner, true);
-    const double until = clock_seconds() + SOON;
-    while (!atomic_load(server.held[0].cancelled) && clock_seconds() < until) {
+    const double until = srv_clock() + SOON;
+    while (!atomic_load(server.held[0].cancelled) && srv_clock() < until) {
     }
     answer_held();
     stop_runner();
