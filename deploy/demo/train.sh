@@ -5,12 +5,12 @@
 #   deploy/demo/train.sh [URL [FOLDER]]
 #
 # URL is where efmd listens (http://127.0.0.1:8080); FOLDER gets the pictures (./train-demo). Needs curl and jq.
-# EFM_DEMO_STEPS changes the length of the training (400).
+# DEMO_STEPS changes the length of the training (400).
 set -euo pipefail
 
 url=${1:-http://127.0.0.1:8080}
 folder=${2:-train-demo}
-steps=${EFM_DEMO_STEPS:-400}
+steps=${DEMO_STEPS:-400}
 here=$(cd "$(dirname "$0")" && pwd)
 name=demo-$$ # of the datasets and the model: nothing that is there already is touched
 mkdir -p "$folder"
