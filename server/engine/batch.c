@@ -342,8 +342,10 @@ static void fill_batch(struct srv_scheduler *scheduler, struct srv_batch *batch,
     const bool young = counts[SRV_RANK_YOUNG].lines > 0, before_low = young || counts[SRV_RANK_OLD].lines > 0;
     size_t old = keep_for(group, SRV_RANK_OLD, young, limit, &counts[SRV_RANK_OLD]);
     size_t low = keep_for(group, SRV_RANK_LOW, before_low, limit, &counts[SRV_RANK_LOW]);
-    if (old + low > limit)
-        low = limit - (old < limit ? old : limit), old = limit - low;
+    if (old > limit)
+        old = limit;
+    if (low > limit - old)
+        low = limit - old;
     take_rank(scheduler, batch, SRV_RANK_YOUNG, limit - old - low, now);
     take_rank(scheduler, batch, SRV_RANK_OLD, limit - low, now);
     take_rank(scheduler, batch, SRV_RANK_LOW, limit, now);
