@@ -56,6 +56,19 @@
       "otherwise")                                                                                           \
     X(TEXT, allow_private, "allow-private", "", 0, 0,                                                        \
       "private networks that fetches and webhooks may go to, as 10.1.0.0/16, with spaces between")           \
+    X(TEXT, api_keys_file, "api-keys-file", "", 0, 0,                                                        \
+      "file of API keys, a line each: NAME SCOPES KEY [YYYY-MM-DD]; empty: nobody is asked for one")         \
+    X(TEXT, admin, "admin", "auto", 0, 0,                                                                    \
+      "without keys: auto lets a server on loopback alone be changed, open any")                             \
+    X(TEXT, allow_host, "allow-host", "", 0, 0,                                                              \
+      "names that the server may be asked under, with spaces between; empty: any, or localhost and "         \
+      "addresses on loopback")                                                                               \
+    X(TEXT, cors_origin, "cors-origin", "", 0, 0,                                                            \
+      "origins of pages that may ask, as https://example.org, or *; empty: none")                            \
+    X(COUNT, client_requests, "client-requests", "0", 0, 100000,                                             \
+      "requests of one client (key, or address) under way at once; 0: no limit of its own")                  \
+    X(TEXT, tls_cert, "tls-cert", "", 0, 0, "file with the certificate (PEM, with its chain): HTTPS")        \
+    X(TEXT, tls_key, "tls-key", "", 0, 0, "file with the key of that certificate (PEM)")                     \
     X(COUNT, connections, "connections", "2048", 1, 100000, "open connections")                              \
     X(SECONDS, idle_timeout, "idle-timeout", "60", 1, 3600,                                                  \
       "seconds without a byte before a connection closes")                                                   \

@@ -41,6 +41,7 @@ static void render_version(struct efm_buffer *out)
 static int act(const struct srv_config *config, enum srv_config_action action)
 {
     struct efm_buffer out = efm_buffer_limited(1 << 20);
+    struct efm_error error = {0};
     if (action == SRV_CONFIG_HELP) {
         srv_config_render_help(&out);
         efm_buffer_append_string(
@@ -50,8 +51,12 @@ static int act(const struct srv_config *config, enum srv_config_action action)
         render_version(&out);
     else if (action == SRV_CONFIG_PRINT)
         srv_config_render(config, &out);
-    else
+    else if (srv_daemon_check(config, &error) == EFM_OK)
         efm_buffer_append_string(&out, "the configuration is good\n");
+    else {
+        fprintf(stderr, "efmd: %s\n", error.message);
+        return EXIT_BAD_OPTION;
+    }
     return print(&out);
 }
 

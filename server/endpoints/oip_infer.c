@@ -48,6 +48,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_infer = {
     .methods = "POST",
     .paths = {"/v2/models/{name}/infer", "/v2/models/{name}/versions/" API_OIP_VERSION "/infer"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = SRV_BODY_IMAGES,
     .takes = "application/json application/octet-stream",

@@ -10,6 +10,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_openai_edits = {
     .methods = "POST",
     .paths = {"/v1/images/edits"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = SRV_BODY_IMAGES,
     .takes = "multipart/form-data",

@@ -10,6 +10,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_openai_generations = {
     .methods = "POST",
     .paths = {"/v1/images/generations"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = SRV_BODY_IMAGES,
     .takes = "application/json multipart/form-data",

@@ -85,6 +85,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_field = {
     .methods = "POST",
     .paths = {"/v1/models/{name}/field"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = SRV_BODY_IMAGES,
     .takes = "application/json application/octet-stream",

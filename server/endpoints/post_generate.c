@@ -12,6 +12,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_generate = {
     .methods = "POST PUT",
     .paths = {"/v1/generate", "/generate"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = SRV_BODY_IMAGES,
     .parameters = &api_transfer_table,

@@ -70,6 +70,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_trace = {
     .methods = "POST",
     .paths = {"/v1/models/{name}/trace"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = SRV_BODY_IMAGES,
     .parameters = &api_trace_table,

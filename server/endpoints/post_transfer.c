@@ -12,6 +12,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_transfer = {
     .methods = "POST PUT",
     .paths = {"/v1/transfer", "/transfer"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = SRV_BODY_IMAGES,
     .parameters = &api_transfer_table,

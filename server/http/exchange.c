@@ -79,6 +79,18 @@ const char *srv_exchange_header(const struct srv_exchange *exchange, const char 
     return strcasecmp(name, "Accept") == 0 ? exchange->detached->accept : "";
 }
 
+const char *srv_exchange_key_name(const struct srv_exchange *exchange)
+{
+    static const char mark[] = "key:"; // clients without one are addresses
+    const size_t length = sizeof mark - 1;
+    return strncmp(exchange->pass.client, mark, length) == 0 ? exchange->pass.client + length : "";
+}
+
+bool srv_exchange_is_admin(const struct srv_exchange *exchange)
+{
+    return exchange->pass.admin;
+}
+
 double srv_exchange_started(const struct srv_exchange *exchange)
 {
     return exchange->started;
@@ -133,6 +145,7 @@ void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes
     const char *method = known == NULL ? "other" : known; // clients can invent others without end
     const double seconds = srv_clock() - exchange->started;
     char id[2 * SRV_REQUEST_ID_SIZE + 2];
+    srv_admit_leave(exchange); // before the client can have the answer and send the next
     srv_metrics_add(metrics, SRV_M_HTTP_REQUESTS, 1, "method=\"%s\",route=\"%s\",code=\"%d\"", method, route,
                     status);
     srv_metrics_observe(metrics, SRV_M_HTTP_SECONDS, seconds, "route=\"%s\"", route);
@@ -141,8 +154,9 @@ void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes
         srv_metrics_add(metrics, SRV_M_CANCELLED, 1, "reason=\"client_gone\"");
     srv_log(exchange->http->service->log, SRV_LOG_INFO, "request",
             "\"method\":\"%s\",\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,"
-            "\"request_id\":%s",
-            method, route, status, bytes, seconds, srv_log_quote(exchange->request_id, id, sizeof id));
+            "\"client\":\"%s\",\"request_id\":%s",
+            method, route, status, bytes, seconds, exchange->pass.client,
+            srv_log_quote(exchange->request_id, id, sizeof id));
     atomic_fetch_sub(&exchange->http->pending, 1);
 }
 
@@ -253,6 +267,8 @@ void srv_exchange_render_problem(const struct srv_exchange *exchange, const stru
     api_problem_render(problem, exchange->request_id, instance, &reply->body);
     if (reply->body.status != EFM_OK) // the status alone says the most of it
         efm_buffer_release(&reply->body);
+    if (problem->code == API_P_UNAUTHORIZED)
+        api_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"efmd\"");
     if (problem->retry_after > 0)
         api_reply_header(reply, "Retry-After", "%u", problem->retry_after);
     if (problem->allow[0] != '\0')
@@ -290,6 +306,11 @@ void srv_exchange_each_header(const struct srv_exchange *exchange, const struct 
     }
     for (size_t i = 0; i < reply->header_count; i++)
         visit(context, reply->headers[i].name, reply->headers[i].value);
+    if (exchange->pass.cors) {
+        visit(context, "Access-Control-Allow-Origin", srv_link_header(exchange->connection, "Origin"));
+        visit(context, "Access-Control-Expose-Headers", "*");
+        visit(context, "Vary", "Origin");
+    }
     if (exchange->close)
         visit(context, "Connection", "close");
 }

@@ -21,6 +21,7 @@
 #include "api/message.h"
 #include "api/parameters.h"
 #include "api/problem.h"
+#include "server/http/guard.h"
 #include "server/service.h"
 
 #include <stdatomic.h>
@@ -65,6 +66,7 @@ struct srv_endpoint {
     const char *gives;                            /* media types of the answer */
     const char *help;                             /* one sentence */
     const char *detail;                           /* more for documents, may be NULL */
+    enum srv_scope scope;                         /* that a key must have */
 };
 
 /* All endpoints of the daemon: server/endpoints/routes.c. */
@@ -78,6 +80,11 @@ const char *srv_exchange_request_id(const struct srv_exchange *exchange);
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name); /* "" when absent */
 double
 srv_exchange_started(const struct srv_exchange *exchange); /* CLOCK_MONOTONIC seconds of the first byte */
+
+/* The name of the key that it came with; "" without keys. */
+const char *srv_exchange_key_name(const struct srv_exchange *exchange);
+/* True when the client may do what takes the scope admin. */
+bool srv_exchange_is_admin(const struct srv_exchange *exchange);
 
 /* Set once the client has gone or the server stops now; stays valid until the answer. */
 atomic_bool *srv_exchange_cancelled(struct srv_exchange *exchange);
@@ -142,6 +149,8 @@ struct srv_kept_request {
  * srv_http_pending, not in the metrics of HTTP. Not on an event thread. */
 bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request);
 
+struct srv_tls;
+
 struct srv_http_options {
     const struct srv_endpoint *const *routes; /* borrowed */
     size_t route_count;
@@ -149,10 +158,12 @@ struct srv_http_options {
     uint16_t port;       /* 0: any free one */
     size_t max_body, max_image_body;
     unsigned connection_limit;
-    unsigned idle_timeout;  /* seconds without a byte */
-    double body_timeout;    /* seconds for a whole request to arrive */
-    unsigned event_threads; /* >= 1 */
-    size_t max_buffered;    /* bytes of bodies being received, over all connections: past it 429 */
+    unsigned idle_timeout;     /* seconds without a byte */
+    double body_timeout;       /* seconds for a whole request to arrive */
+    unsigned event_threads;    /* >= 1 */
+    struct srv_guard *guard;   /* borrowed; NULL: everything is open to everybody */
+    const struct srv_tls *tls; /* borrowed until create returns; NULL: plain HTTP */
+    size_t max_buffered;       /* bytes of bodies being received, over all connections: past it 429 */
 };
 
 struct srv_http;

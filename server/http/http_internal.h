@@ -11,6 +11,8 @@
  *   upload.c    bodies that the endpoint takes as they arrive
  *   stream.c    answers that go on
  *   file_reply.c, range.c   answers that are files, and parts of them
+ *   guard.c, guard_keys.c   who may ask
+ *   tls.c       certificate and key
  *   replay.c    exchanges without a connection
  *
  * Life of an exchange: made when the request line is there, it has two references: one of the connection,
@@ -52,6 +54,7 @@ struct srv_http {
     struct srv_watcher *watcher;
     struct srv_budget budget;
     uint16_t port;
+    bool tls;
     atomic_bool announced, draining;
     atomic_size_t pending; /* exchanges not answered */
     pthread_mutex_t mutex;
@@ -86,6 +89,8 @@ struct srv_exchange {
     const char
         *method; /* as sent; the message says GET for HEAD. Outlives the request if an endpoint has it */
     struct api_message message;
+    struct srv_guard_pass pass; /* what the guard found; its share is taken while `entered` */
+    bool entered;
     struct srv_body body;
     void *upload; /* owned, in place of the body; NULL: none, or taken */
     /* of the event thread */
@@ -169,6 +174,13 @@ void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply)
 void srv_detached_free(struct srv_detached *detached); /* NULL is fine */
 void srv_detached_cancel_all(struct srv_http *http);
 
+/* admit.c: who may ask. False with a problem. */
+bool srv_admit_client(struct srv_exchange *exchange, enum srv_scope scope, struct api_problem *problem);
+/* The headers that let a page of an allowed origin ask, for the answer to OPTIONS. */
+void srv_admit_preflight(const struct srv_exchange *exchange, struct api_reply *reply);
+/* Gives the client's share back; may be repeated. */
+void srv_admit_leave(struct srv_exchange *exchange);
+
 /* direct.c: writes a whole answer on the socket without waiting, and ends the sending side. */
 void srv_direct_send(int socket, const struct srv_exchange *exchange, const struct api_reply *reply);
 
@@ -182,5 +194,8 @@ void srv_link_resume(struct MHD_Connection *connection);
 const char *srv_link_header(struct MHD_Connection *connection, const char *name); /* "" when absent */
 size_t srv_link_count(struct MHD_Connection *connection, const char *name);       /* how often it is there */
 const char *srv_link_reason(int status);
+void *srv_link_session(struct MHD_Connection *connection); /* of TLS; NULL without */
+/* The peer's address as text, "" when it is none of the Internet's. */
+void srv_link_address(struct MHD_Connection *connection, char *out, size_t size);
 
 #endif
