@@ -11,14 +11,20 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { PROBLEM_LIMIT = 16 * 1024 };
+enum { PROBLEM_LIMIT = 16 * 1024, SPARE = 4096 };
+
+bool srv_exchange_reserve(struct srv_exchange *exchange)
+{
+    exchange->spare = efm_buffer_limited(SPARE);
+    return efm_buffer_reserve(&exchange->spare, SPARE) == EFM_OK;
+}
 
 struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Connection *connection,
                                          struct srv_watch *watch, const char *uri)
 {
     struct srv_exchange *exchange = efm_allocate_array(1, sizeof *exchange);
     char *copy = efm_copy_string(uri);
-    if (exchange == NULL || copy == NULL) {
+    if (exchange == NULL || copy == NULL || !srv_exchange_reserve(exchange)) {
         efm_free(exchange);
         efm_free(copy);
         return NULL;
@@ -51,6 +57,7 @@ void srv_exchange_unref(struct srv_exchange *exchange)
     srv_body_release(&exchange->body);
     srv_target_release(&exchange->target);
     api_reply_release(&exchange->reply);
+    efm_buffer_release(&exchange->spare);
     efm_free(exchange->uri);
     efm_free(exchange);
 }
@@ -256,17 +263,36 @@ static void instance_of(const struct srv_exchange *exchange, char *out, size_t s
     }
 }
 
-void srv_exchange_render_problem(const struct srv_exchange *exchange, const struct api_problem *problem,
-                                 struct api_reply *reply)
+static void render_body(const struct srv_exchange *exchange, const struct api_problem *problem,
+                        struct efm_buffer *body)
 {
     char instance[256];
     instance_of(exchange, instance, sizeof instance);
+    api_problem_render(problem, exchange->request_id, instance, body);
+    if (body->status != EFM_OK) // the status of the answer says the most of it
+        efm_buffer_release(body);
+}
+
+/* Once: afterwards there is no spare. */
+static void use_spare(struct srv_exchange *exchange, const struct api_problem *problem,
+                      struct api_reply *reply)
+{
+    struct api_problem brief = *problem;
+    brief.field_count = 0;
+    reply->body = exchange->spare;
+    exchange->spare = efm_buffer_limited(0);
+    render_body(exchange, &brief, &reply->body);
+}
+
+void srv_exchange_render_problem(struct srv_exchange *exchange, const struct api_problem *problem,
+                                 struct api_reply *reply)
+{
     api_reply_init(reply, PROBLEM_LIMIT);
     reply->status = api_problem_status(problem->code);
     snprintf(reply->content_type, sizeof reply->content_type, "application/problem+json");
-    api_problem_render(problem, exchange->request_id, instance, &reply->body);
-    if (reply->body.status != EFM_OK) // the status alone says the most of it
-        efm_buffer_release(&reply->body);
+    render_body(exchange, problem, &reply->body);
+    if (reply->body.size == 0)
+        use_spare(exchange, problem, reply);
     if (problem->code == API_P_UNAUTHORIZED)
         api_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"efmd\"");
     if (problem->retry_after > 0)

@@ -101,6 +101,7 @@ struct srv_exchange {
     size_t lingered; /* bytes read away after a direct answer */
     bool deferred, handling;
     /* written by the answer */
+    struct efm_buffer spare; /* room for a problem when there is no memory for one */
     struct api_reply reply;
     struct srv_stream *stream; /* owned; NULL: the answer is whole */
     int file;                  /* owned, in place of the reply's body; -1: none */
@@ -134,8 +135,10 @@ bool srv_exchange_claim(struct srv_exchange *exchange);
 void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply);
 /* Gives up the duty to answer, after which the server may be torn down. */
 void srv_exchange_settle(struct srv_exchange *exchange);
-/* The problem as a reply; the caller releases it or hands it on. */
-void srv_exchange_render_problem(const struct srv_exchange *exchange, const struct api_problem *problem,
+/* Room for one problem to be rendered without memory; false when there is none even now. */
+bool srv_exchange_reserve(struct srv_exchange *exchange);
+/* The problem as a reply, by whoever has the duty to answer; the caller releases it or hands it on. */
+void srv_exchange_render_problem(struct srv_exchange *exchange, const struct api_problem *problem,
                                  struct api_reply *reply);
 /* Every header of an answer but those about its length. */
 void srv_exchange_each_header(const struct srv_exchange *exchange, const struct api_reply *reply,

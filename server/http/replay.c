@@ -136,7 +136,7 @@ bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request)
     const size_t body_size = request->body_size;
     efm_free(request->body);
     request->body = NULL;
-    if (detached == NULL || uri == NULL) {
+    if (detached == NULL || uri == NULL || !srv_exchange_reserve(exchange)) {
         srv_detached_free(detached);
         efm_free(uri);
         efm_free(exchange);

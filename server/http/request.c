@@ -285,7 +285,7 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 
 void srv_request_late(int socket, void *context)
 {
-    const struct srv_exchange *exchange = context;
+    struct srv_exchange *exchange = context;
     struct api_problem problem = {0};
     struct api_reply reply;
     api_problem_set(&problem, API_P_REQUEST_TIMEOUT, NULL, "the request did not arrive within %g seconds",
