@@ -6,8 +6,9 @@
 #   tests/run.sh --quick    gcc alone: the unit and HTTP suites
 #
 # Installs what is missing (deploy/install-deps.sh --test). Builds lie in build-gcc/, build-clang/, build-asan/
-# and build-tsan/ and are used again by the next run. The last line is "N passed, N failed" over all of it;
-# the exit status is not 0 when something failed.
+# and build-tsan/ and are used again by the next run. The end shows the counts by configuration, the last lines of
+# every test that failed, and the names of those; the last line is "N passed, N failed" over all of it. The exit
+# status is not 0 when something failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +16,7 @@ quick=no
 case "${1:-}" in
   "") ;;
   --quick) quick=yes ;;
-  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
   *) echo "run.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
 esac
 
@@ -32,6 +33,9 @@ export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/te
 passed=0
 failed=0
 summary=()
+kept=$(mktemp -d) # what the end of the output says of tests that failed
+trap 'rm -rf "$kept"' EXIT
+touch "$kept/outputs" "$kept/names"
 
 # Counts the results of one log of meson: prints "PASSED FAILED SKIPPED" and, on standard error, what failed.
 count_results() {
@@ -53,6 +57,34 @@ for line in lines:
         failed += 1
         print(f"  failed: {test['name']} ({test['result']})", file=sys.stderr)
 print(passed, failed, skipped)
+PYTHON
+}
+
+# keep_failures NAME LOG: of each test that failed in one log of meson, the lines that tell why and the last ones; and
+# all the names in a line. For the end of the output.
+keep_failures() {
+  "$python" - "$1" "$2" "$kept" <<'PYTHON'
+import json, re, sys
+configuration, log, kept = sys.argv[1:]
+LAST, TELLING = 40, 20
+names = []
+try:
+    tests = [json.loads(line) for line in open(log, encoding="utf-8")]
+except OSError:
+    sys.exit()
+with open(kept + "/outputs", "a", encoding="utf-8", errors="replace") as file:
+    for test in tests:
+        if test["result"] in ("OK", "EXPECTEDFAIL", "SKIP"):
+            continue
+        names.append(f"{test['name']} ({test['result']})")
+        lines = "".join(test.get(stream) or "" for stream in ("stdout", "stderr")).splitlines()
+        telling = [line for line in lines[:-LAST] if re.search(r"FAILED|ERROR|: error:|Error:|WARNING: \w+Sanitizer", line)]
+        print(f"\n-- {configuration}: {names[-1]}, {test['duration']:.0f} s, {len(lines)} lines of output", file=file)
+        for line in telling[:TELLING] + ["..."] * (len(lines) > LAST) + lines[-LAST:]:
+            print("  " + line[:400], file=file)
+if names:
+    with open(kept + "/names", "a", encoding="utf-8") as file:
+        print(f"failed in {configuration}: " + ", ".join(names), file=file)
 PYTHON
 }
 
@@ -83,10 +115,13 @@ run_tests() {
   counts=$(count_results "build-$name/meson-logs/testlog.json") || counts="0 1 0"
   read -r run_passed run_failed run_skipped <<<"$counts"
   if [[ $run_passed -eq 0 && $run_failed -eq 0 ]]; then
-    run_failed=1 # no test ran at all
+    run_failed=1
+    echo "failed in $name: no test ran at all" >>"$kept/names"
   elif [[ $status -ne 0 && $run_failed -eq 0 ]]; then
     run_failed=1
+    echo "failed in $name: meson test itself, with status $status" >>"$kept/names"
   fi
+  keep_failures "$name" "build-$name/meson-logs/testlog.json"
   passed=$((passed + run_passed))
   failed=$((failed + run_failed))
   summary+=("$(printf '%-8s %4d passed %3d failed %3d skipped %5d s' \
@@ -103,6 +138,7 @@ configuration() {
   else
     failed=$((failed + 1))
     summary+=("$(printf '%-8s the build failed' "$name")")
+    echo "failed in $name: the build" >>"$kept/names"
   fi
 }
 
@@ -122,5 +158,8 @@ fi
 
 printf '\n== summary (%d s)\n' $((SECONDS - started))
 printf '%s\n' "${summary[@]}"
+cat "$kept/outputs"
+[[ ! -s $kept/names ]] || printf '\n'
+cat "$kept/names"
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [[ $failed -eq 0 ]]
