@@ -65,6 +65,8 @@ struct srv_endpoint {
     const char *gives;                            /* media types of the answer */
     const char *help;                             /* one sentence */
     const char *detail;                           /* more for documents, may be NULL */
+    /* Any thread: looks through every answer before it is sent; NULL: nothing. */
+    void (*finish)(struct srv_service *service, struct api_reply *reply);
 };
 
 /* All endpoints of the daemon: server/endpoints/routes.c. */
