@@ -121,11 +121,40 @@ static void retry_after_is_what_is_left(void **state)
     assert_true(test_daemon_settles(&server, "efm_queue_requests", 0, 5));
 }
 
+/* What was chosen stands in the log and in the index, and is the same. */
+static void the_threads_are_told(void **state)
+{
+    char line[1024] = "";
+    struct test_reply reply;
+    long long cores = 0, workers = 0, threads = 0, shown_cores = 0, shown_workers = 0, shown_threads = 0;
+    (void)state;
+    FILE *log = fopen(server.log, "re");
+    assert_non_null(log);
+    while (strstr(line, "\"listening\"") == NULL)
+        assert_non_null(fgets(line, sizeof line, log));
+    fclose(log);
+    json_t *event = json_loads(line, 0, NULL);
+    assert_int_equal(
+        json_unpack(event, "{s:I,s:I,s:I}", "cores", &cores, "workers", &workers, "threads", &threads), 0);
+    json_decref(event);
+    assert_true(cores >= 1 && workers * threads <= cores);
+    test_send(&server, &(struct test_request){.path = "/", .accept = "application/json"}, &reply);
+    test_expect(&reply, 200, NULL);
+    json_t *index = test_reply_json(&reply);
+    assert_int_equal(json_unpack(index, "{s:{s:I,s:I,s:I}}", "build", "cores", &shown_cores, "workers",
+                                 &shown_workers, "threads", &shown_threads),
+                     0);
+    json_decref(index);
+    test_reply_release(&reply);
+    assert_true(cores == shown_cores && workers == shown_workers && threads == shown_threads);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_answer_tells_the_limits),
         cmocka_unit_test(retry_after_is_what_is_left),
+        cmocka_unit_test(the_threads_are_told),
     };
     return cmocka_run_group_tests_name("http/queue", tests, start, stop);
 }
