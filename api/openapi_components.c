@@ -94,7 +94,11 @@ static void problem_description(struct efm_buffer *out, int status)
 /* The headers that come with one status beside X-Request-Id. */
 static const char *problem_header(int status)
 {
-    if (status == 429 || status == 503)
+    if (status == 429)
+        return ",'Retry-After':{'$ref':'#/components/headers/RetryAfter'},"
+               "'RateLimit-Policy':{'$ref':'#/components/headers/RateLimitPolicy'},"
+               "'RateLimit':{'$ref':'#/components/headers/RateLimit'}";
+    if (status == 503)
         return ",'Retry-After':{'$ref':'#/components/headers/RetryAfter'}";
     if (status == 401)
         return ",'WWW-Authenticate':{'description':'Bearer','schema':{'type':'string'}}";

@@ -39,12 +39,14 @@ struct api_input {
     char pointer[32];       /* where it stood, for error messages: "/image", "/images/3", "/vectors/0" */
 };
 
+enum api_priority { API_PRIORITY_NORMAL, API_PRIORITY_LOW };
+
 struct api_transfer {
     enum api_operation operation;
     struct api_parameters_seen seen;
     /* parameters; meaningful when given, see api_transfer_table */
     char model[API_NAME_SIZE];
-    int direction, solver, variable, layout, format, fit; /* words */
+    int direction, solver, variable, layout, format, fit, priority; /* words */
     uint64_t steps, seed, n, quality, trajectory;
     double tolerance, timeout; /* timeout in seconds */
     uint8_t background[3];

@@ -4,6 +4,7 @@
 #include "core/field/products.h"
 #include "core/net/net.h"
 #include "server/clock.h"
+#include "server/cores.h"
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
 #include "server/http/guard.h"
@@ -55,21 +56,12 @@ static void raise_file_limit(const struct srv_daemon *daemon)
                 (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
-/* One worker with all cores, unless the options share them out otherwise. */
 static void share_cores(struct srv_daemon *daemon)
 {
     const unsigned cores = srv_config_cores();
-    unsigned workers = (unsigned)daemon->config.workers, threads = (unsigned)daemon->config.threads;
-    if (workers == 0 && threads == 0) {
-        workers = 1;
-        threads = cores;
-    } else if (workers == 0) {
-        workers = cores / threads;
-    } else if (threads == 0) {
-        threads = cores / workers;
-    }
-    daemon->workers = workers == 0 ? 1 : workers;
-    daemon->threads = threads == 0 ? 1 : threads;
+    daemon->workers = (unsigned)daemon->config.workers;
+    daemon->threads = (unsigned)daemon->config.threads;
+    srv_cores_share(cores, &daemon->workers, &daemon->threads);
     // what is shown to clients is what runs
     daemon->config.workers = daemon->workers;
     daemon->config.threads = daemon->threads;

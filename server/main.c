@@ -77,9 +77,10 @@ static void log_start(const struct srv_daemon *daemon)
     if (srv_config_listen(config, address, &port, NULL) != EFM_OK)
         address[0] = '\0'; // it listens already
     srv_log(daemon->service.log, SRV_LOG_INFO, "listening",
-            "\"address\":%s,\"port\":%u,\"version\":\"%s\",\"workers\":%u,\"threads\":%u",
+            "\"address\":%s,\"port\":%u,\"version\":\"%s\",\"cores\":%u,\"workers\":%u,"
+            "\"threads\":%u",
             srv_log_quote(address, quoted, sizeof quoted), (unsigned)srv_http_port(daemon->service.http),
-            EFMD_VERSION, daemon->workers, daemon->threads);
+            EFMD_VERSION, srv_config_cores(), daemon->workers, daemon->threads);
 }
 
 static void quit_now(int signal_number)

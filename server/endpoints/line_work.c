@@ -58,6 +58,13 @@ bool srv_lines_create(struct srv_work *work, const struct efm_flow_options *opti
     return true;
 }
 
+double srv_lines_evaluations(const struct efm_flow_options *options)
+{
+    if (options->solver == EFM_SOLVER_EULER)
+        return options->steps;
+    return options->solver == EFM_SOLVER_HEUN ? 2.0 * options->steps : 0;
+}
+
 void srv_lines_destroy(struct srv_work *work)
 {
     for (size_t i = 0; work->lines != NULL && i < work->line_count; i++)

@@ -191,8 +191,10 @@ static void describe_lines(struct transfer_work *work)
     work->work.class = &classes[work->operation];
     snprintf(work->work.model_name, sizeof(work->work.model_name), "%s", work->request.model);
     work->work.line_count = work->plan.line_count;
+    work->work.evaluations = srv_lines_evaluations(&work->plan.options);
     work->work.bytes = estimate_bytes(work, work->work.model, message->body_size);
     work->work.deadline = srv_lines_deadline(timeout);
+    work->work.low_priority = work->request.priority == API_PRIORITY_LOW;
     work->work.cancelled = srv_exchange_cancelled(work->exchange);
 }
 

@@ -235,6 +235,9 @@ void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
 void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply)
 {
     struct srv_http *http = exchange->http;
+    const struct srv_endpoint *endpoint = exchange->match.endpoint;
+    if (endpoint != NULL && endpoint->finish != NULL)
+        endpoint->finish(http->service, reply);
     exchange->reply = *reply;
     api_reply_init(reply, 0);
     // Not followed any longer before it is resumed: the socket may be closed right after that.

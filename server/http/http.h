@@ -67,6 +67,8 @@ struct srv_endpoint {
     const char *help;                             /* one sentence */
     const char *detail;                           /* more for documents, may be NULL */
     enum srv_scope scope;                         /* that a key must have */
+    /* Any thread: looks through every answer before it is sent; NULL: nothing. */
+    void (*finish)(struct srv_service *service, struct api_reply *reply);
 };
 
 /* All endpoints of the daemon: server/endpoints/routes.c. */
