@@ -296,6 +296,7 @@ static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *
         .idle_timeout = (unsigned)ceil(config->idle_timeout),
         .body_timeout = config->body_timeout,
         .event_threads = (unsigned)config->event_threads,
+        .access_log = strcmp(config->access_log, "off") != 0,
         // one upload of the largest size, and the bodies of a full queue beside it
         .max_buffered = config->max_body + config->queue_bytes,
     };

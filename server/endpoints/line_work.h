@@ -24,4 +24,7 @@ bool srv_lines_create(struct srv_work *work, const struct efm_flow_options *opti
 
 void srv_lines_destroy(struct srv_work *work);
 
+/* Where the time of a work went that is answered now. Of complete. */
+void srv_work_timings(const struct srv_work *work, struct api_timings *timings);
+
 #endif
