@@ -142,7 +142,7 @@ static void problem_schema(struct efm_buffer *out)
         "'type':{'type':'string','description':'A relative address that ends in the code'},"
         "'title':{'type':'string'},'status':{'type':'integer','minimum':400,'maximum':599},"
         "'detail':{'type':'string'},'instance':{'type':'string','description':'The path that was asked for'},"
-        "'request_id':{'type':'string'},"
+        "'request_id':{'type':'string'},'trace_id':{'type':'string','pattern':'^[0-9a-f]{32}$'},"
         "'error':{'type':'string','description':'The detail again, for clients made for other servers'},"
         "'errors':{'type':'array','description':'Which parameters are at fault, and in what way','items':{"
         "'type':'object','required':['pointer','detail'],'properties':{"

@@ -340,6 +340,7 @@ static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *
         .event_threads = (unsigned)config->event_threads,
         .guard = daemon->service.guard,
         .tls = config->tls_cert[0] == '\0' ? NULL : &tls,
+        .access_log = strcmp(config->access_log, "off") != 0,
         // one upload of the largest size, and the bodies of a full queue beside it
         .max_buffered = config->max_body + config->queue_bytes,
     };

@@ -23,14 +23,6 @@ static void release_quickly(struct srv_helper_work *base)
         work->class->release(work);
 }
 
-/* As W3C Trace Context has it: version 00, and only the letters that may stand there. */
-static bool is_traceparent(const char *text)
-{
-    enum { LENGTH = 55 };
-    return strlen(text) == LENGTH && strspn(text, "0123456789abcdef-") == LENGTH &&
-           strncmp(text, "00-", 3) == 0 && text[35] == '-' && text[52] == '-';
-}
-
 struct srv_job_work *srv_job_work_create(struct srv_service *service, struct srv_exchange *exchange,
                                          const struct srv_job_class *class)
 {
@@ -41,10 +33,8 @@ struct srv_job_work *srv_job_work_create(struct srv_service *service, struct srv
     if (work == NULL)
         return NULL;
     work->class = class;
+    snprintf(work->traceparent, sizeof work->traceparent, "%s", srv_exchange_traceparent(exchange));
     work->admin = srv_exchange_is_admin(exchange);
-    const char *traceparent = srv_exchange_header(exchange, "traceparent");
-    if (is_traceparent(traceparent))
-        snprintf(work->traceparent, sizeof work->traceparent, "%s", traceparent);
     snprintf(work->if_none_match, sizeof work->if_none_match, "%s",
              srv_exchange_header(exchange, "If-None-Match"));
     if (api_idempotency_key(srv_exchange_header(exchange, "Idempotency-Key"), work->idempotency_key,

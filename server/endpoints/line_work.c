@@ -72,3 +72,15 @@ void srv_lines_destroy(struct srv_work *work)
     efm_free(work->lines);
     work->lines = NULL;
 }
+
+void srv_work_timings(const struct srv_work *work, struct api_timings *timings)
+{
+    const bool computed = work->first_step > 0;
+    *timings = (struct api_timings){
+        .queued = true,
+        .computed = computed,
+        .queue = (computed ? work->first_step : work->finished) - work->submitted,
+        .infer = computed ? work->finished - work->first_step : 0,
+        .encode = computed ? srv_clock() - work->finished : 0,
+    };
+}

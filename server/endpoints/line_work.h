@@ -27,4 +27,7 @@ double srv_lines_evaluations(const struct efm_flow_options *options);
 
 void srv_lines_destroy(struct srv_work *work);
 
+/* Where the time of a work went that is answered now. Of complete. */
+void srv_work_timings(const struct srv_work *work, struct api_timings *timings);
+
 #endif

@@ -153,6 +153,7 @@ static void complete(struct srv_work *base, const struct api_problem *end)
         if (api_transfer_render(&work->request, base->model, &work->plan, &outcome, &reply, &problem))
             srv_metrics_add(work->service->metrics, SRV_M_IMAGES, (double)base->line_count,
                             "model=\"%s\",operation=\"%s\"", base->model_name, base->class->operation);
+        srv_work_timings(base, &reply.timings);
     }
     release(work); /* before the answer: what the client asks for next finds the memory free */
     if (problem.code == API_P_NONE)

@@ -80,6 +80,8 @@ const struct api_message *srv_exchange_message(const struct srv_exchange *exchan
 const char *srv_exchange_name(const struct srv_exchange *exchange); /* what stood for {name}; "" for none */
 const char *srv_exchange_request_id(const struct srv_exchange *exchange);
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name); /* "" when absent */
+/* The traceparent that the request came with, well-formed, or "". */
+const char *srv_exchange_traceparent(const struct srv_exchange *exchange);
 double
 srv_exchange_started(const struct srv_exchange *exchange); /* CLOCK_MONOTONIC seconds of the first byte */
 
@@ -140,8 +142,9 @@ struct srv_kept_request {
     const char *content_type, *accept; /* copied */
     uint8_t *body;                     /* owned (efm_free), taken over; may be NULL */
     size_t body_size;
-    const char *request_id; /* copied */
-    atomic_bool *cancelled; /* borrowed until the answer; NULL: cannot be cancelled */
+    const char *request_id;  /* copied */
+    const char *traceparent; /* copied; NULL or "": none */
+    atomic_bool *cancelled;  /* borrowed until the answer; NULL: cannot be cancelled */
     void (*answer)(void *context, struct api_reply *reply);
     void *context;
 };
@@ -163,6 +166,7 @@ struct srv_http_options {
     unsigned idle_timeout;     /* seconds without a byte */
     double body_timeout;       /* seconds for a whole request to arrive */
     unsigned event_threads;    /* >= 1 */
+    bool access_log;           /* a line in the log for every request */
     struct srv_guard *guard;   /* borrowed; NULL: everything is open to everybody */
     const struct srv_tls *tls; /* borrowed until create returns; NULL: plain HTTP */
     size_t max_buffered;       /* bytes of bodies being received, over all connections: past it 429 */

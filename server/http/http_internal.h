@@ -10,6 +10,7 @@
  *   listen.c    the socket
  *   upload.c    bodies that the endpoint takes as they arrive
  *   stream.c    answers that go on
+ *   trace.c     the traceparent header
  *   file_reply.c, range.c   answers that are files, and parts of them
  *   guard.c, guard_keys.c   who may ask
  *   tls.c       certificate and key
@@ -27,6 +28,7 @@
 #include "server/http/body.h"
 #include "server/http/http.h"
 #include "server/http/router.h"
+#include "server/http/trace.h"
 #include "server/http/watcher.h"
 
 #include <pthread.h>
@@ -35,7 +37,13 @@
 struct MHD_Connection;
 struct MHD_Daemon;
 
-enum { SRV_REQUEST_ID_SIZE = 129, SRV_CLIENT_GONE = 499 };
+enum {
+    SRV_REQUEST_ID_SIZE = 129,
+    SRV_USER_AGENT_SIZE = 81,
+    SRV_DESCRIPTION_SIZE = 256,
+    SRV_TIMINGS_SIZE = 128,
+    SRV_CLIENT_GONE = 499
+};
 
 /* What an exchange without a connection has in its place. */
 struct srv_detached {
@@ -83,7 +91,9 @@ struct srv_exchange {
     atomic_bool cancelled, answered;
     double started;
     char request_id[SRV_REQUEST_ID_SIZE];
-    char *uri; /* owned, as sent */
+    char traceparent[SRV_TRACEPARENT_SIZE]; /* "": none */
+    char user_agent[SRV_USER_AGENT_SIZE];   /* cut */
+    char *uri;                              /* owned, as sent */
     struct srv_target target;
     struct srv_match match;
     const char
@@ -125,9 +135,12 @@ struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Conne
 void srv_exchange_unref(struct srv_exchange *exchange);
 /* Counts and logs the one line of a request. */
 void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes);
+/* Members of a log line, with a leading comma: where the time went, and the trace. */
+void srv_exchange_describe(const struct srv_exchange *exchange, const struct api_timings *timings,
+                           char out[SRV_DESCRIPTION_SIZE]);
 /* `method` as a constant, NULL when it is an unusual one. */
 const char *srv_exchange_known_method(const char *method);
-/* An X-Request-Id of the client's, or a fresh one. */
+/* What the request says of itself: an X-Request-Id of the client's or a fresh one, traceparent, User-Agent. */
 void srv_exchange_identify(struct srv_exchange *exchange);
 /* Makes the answer the caller's to give, and gives up what came with the request; false after another. */
 bool srv_exchange_claim(struct srv_exchange *exchange);
@@ -140,6 +153,8 @@ bool srv_exchange_reserve(struct srv_exchange *exchange);
 /* The problem as a reply, by whoever has the duty to answer; the caller releases it or hands it on. */
 void srv_exchange_render_problem(struct srv_exchange *exchange, const struct api_problem *problem,
                                  struct api_reply *reply);
+/* The value of Server-Timing; `total` in seconds. */
+void srv_timings_render(const struct api_timings *timings, double total, char out[SRV_TIMINGS_SIZE]);
 /* Every header of an answer but those about its length. */
 void srv_exchange_each_header(const struct srv_exchange *exchange, const struct api_reply *reply,
                               void (*visit)(void *context, const char *name, const char *value),
