@@ -17,17 +17,18 @@ enum { ANSWER_MOST = 4 << 20 };
 
 /* ---- one answer ---- */
 
-/* The tags of If-None-Match; the quotes keep one from being part of another. */
+/* The tags of If-None-Match; the quotes keep one from being part of another. "" is no tag: there was no memory to make it. */
 static bool lists(const char *tags, const char *etag)
 {
-    return strcmp(tags, "*") == 0 || strstr(tags, etag) != NULL;
+    return strcmp(tags, "*") == 0 || (etag[0] != '\0' && strstr(tags, etag) != NULL);
 }
 
 static void answer(struct srv_hub_client *client, const struct api_job *job, const char *etag, bool same)
 {
     struct api_reply reply;
     api_reply_init(&reply, same ? 0 : ANSWER_MOST);
-    api_reply_header(&reply, "ETag", "%s", etag);
+    if (etag[0] != '\0')
+        api_reply_header(&reply, "ETag", "%s", etag);
     if (same) {
         reply.status = 304;
     } else {
