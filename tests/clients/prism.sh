@@ -8,7 +8,7 @@
 # CLIENTS_PRISM_TESTS   which of them, by name [all but those below]
 set -euo pipefail
 source "$(dirname "$0")/contract/common.sh"
-install_npm
+install_npm contract
 tests=${2:-$(dirname "$(dirname "$efmd")")/tests/http}
 
 # Tests that no process may stand beside, each with its reason.
