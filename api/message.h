@@ -27,12 +27,20 @@ struct api_header {
     char value[128];
 };
 
+/* Where the time of an answer went, in seconds. The server makes Server-Timing and its log of them. */
+struct api_timings {
+    bool queued, computed; /* whether the ones below are known */
+    double queue;          /* from admission to the first evaluation, or to the end when there is none */
+    double infer, encode;  /* computed: evaluations; from the last one to the answer */
+};
+
 struct api_reply {
     int status;
     char content_type[64];
     struct efm_buffer body; /* owned; handed on to the connection */
     struct api_header headers[API_REPLY_HEADERS];
     size_t header_count;
+    struct api_timings timings;
 };
 
 /* An empty 200 reply whose body may grow to `limit` bytes. */

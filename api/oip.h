@@ -10,8 +10,9 @@
  *     "image"    BYTES [n]: files of the parameter "format", png unless it says otherwise
  *
  * "parameters" are those of /v1/transfer but for model, which stands in the path, layout and trajectory;
- * and "operation": "transfer" or "generate" (which takes no input), "binary_data_output", and "timeout" in
- * whole microseconds, as clients of this protocol mean it. In JSON the elements of BYTES are base64. With
+ * and "operation": "transfer" or "generate" (which takes no input), "binary_data_output", and two that
+ * are whole numbers, as clients of this protocol mean them: "timeout" in microseconds, and "priority", of which
+ * 0 is the default and 1 the highest: both are normal, from 2 on it is low. The words do as well. In JSON the elements of BYTES are base64. With
  * the binary extension tensors follow the JSON, which Inference-Header-Content-Length measures: numbers
  * little-endian, elements of BYTES behind a length of 4 bytes. A length of 0 says that the whole body is
  * the input: an image file, or FP32 in the model's shape, called anything but JSON; parameters then stand in

@@ -126,6 +126,20 @@ static bool read_timeout(struct reading *reading, const json_t *value, struct ap
     return good;
 }
 
+/* Clients of this protocol count priorities from 1, the highest; 0 is the default. */
+static bool read_priority(struct reading *reading, const json_t *value, struct api_problem *problem)
+{
+    struct api_transfer *parameters = &reading->parameters;
+    if (!json_is_integer(value))
+        return api_parameter_set_json(&api_transfer_table, parameters, &parameters->seen, "priority", value,
+                                      problem);
+    if (json_integer_value(value) < 0)
+        return api_problem_set(problem, API_P_INVALID_PARAMETER, "/parameters/priority",
+                               "must be 0, 1 (normal) or more (low)");
+    return api_parameter_set(&api_transfer_table, parameters, &parameters->seen, "priority",
+                             json_integer_value(value) <= 1 ? "normal" : "low", problem);
+}
+
 static bool read_parameter(struct reading *reading, const char *name, const json_t *value,
                            struct api_problem *problem)
 {
@@ -135,6 +149,8 @@ static bool read_parameter(struct reading *reading, const char *name, const json
         return read_switch(&reading->binary, value, "/parameters/binary_data_output", problem);
     if (strcmp(name, "timeout") == 0)
         return read_timeout(reading, value, problem);
+    if (strcmp(name, "priority") == 0)
+        return read_priority(reading, value, problem);
     return api_parameter_set_json(&api_transfer_table, &reading->parameters, &reading->parameters.seen, name,
                                   value, problem);
 }

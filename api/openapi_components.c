@@ -94,7 +94,11 @@ static void problem_description(struct efm_buffer *out, int status)
 /* The headers that come with one status beside X-Request-Id. */
 static const char *problem_header(int status)
 {
-    if (status == 429 || status == 503)
+    if (status == 429)
+        return ",'Retry-After':{'$ref':'#/components/headers/RetryAfter'},"
+               "'RateLimit-Policy':{'$ref':'#/components/headers/RateLimitPolicy'},"
+               "'RateLimit':{'$ref':'#/components/headers/RateLimit'}";
+    if (status == 503)
         return ",'Retry-After':{'$ref':'#/components/headers/RetryAfter'}";
     if (status == 401)
         return ",'WWW-Authenticate':{'description':'Bearer','schema':{'type':'string'}}";
@@ -138,7 +142,7 @@ static void problem_schema(struct efm_buffer *out)
         "'type':{'type':'string','description':'A relative address that ends in the code'},"
         "'title':{'type':'string'},'status':{'type':'integer','minimum':400,'maximum':599},"
         "'detail':{'type':'string'},'instance':{'type':'string','description':'The path that was asked for'},"
-        "'request_id':{'type':'string'},"
+        "'request_id':{'type':'string'},'trace_id':{'type':'string','pattern':'^[0-9a-f]{32}$'},"
         "'error':{'type':'string','description':'The detail again, for clients made for other servers'},"
         "'errors':{'type':'array','description':'Which parameters are at fault, and in what way','items':{"
         "'type':'object','required':['pointer','detail'],'properties':{"

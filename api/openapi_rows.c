@@ -5,18 +5,20 @@
 #include <string.h>
 
 #define ACCEPTED "Location RetryAfter PreferenceApplied"
+#define QUEUED "RateLimitPolicy RateLimit"
 #define RESULT_HEADERS "EfmModel EfmSeed EfmSteps EfmLanded ServerTiming"
 
 static const struct api_openapi_row ROWS[] = {
     /* ---- transfer ---- */
-    {"POST PUT", "/transfer", "transfer", "200 202:Job", .json = "TransferResult", .headers = RESULT_HEADERS,
-     .accepted = ACCEPTED, .problems = "404 406 409 415", .asks = "Prefer IdempotencyKey Traceparent",
-     .body = "TransferRequest", .form = "TransferForm",
+    {"POST PUT", "/transfer", "transfer", "200 202:Job", .json = "TransferResult",
+     .headers = RESULT_HEADERS " " QUEUED, .accepted = ACCEPTED, .problems = "404 406 409 415",
+     .asks = "Prefer IdempotencyKey Traceparent", .body = "TransferRequest", .form = "TransferForm",
      .example = "{'model':'roll','vectors':[[0.1,-0.7],[1.2,0.3]],'seed':7}",
      .curl = "--data-binary @three.png \"$H/transfer?model=3to2\" -o two.png"},
-    {"POST PUT", "/generate", "transfer", "200 202:Job", .json = "TransferResult", .headers = RESULT_HEADERS,
-     .accepted = ACCEPTED, .problems = "404 406 409 415", .asks = "Prefer IdempotencyKey Traceparent",
-     .body = "GenerateRequest", .form = "GenerateForm", .example = "{'model':'exact','n':16,'seed':1}",
+    {"POST PUT", "/generate", "transfer", "200 202:Job", .json = "TransferResult",
+     .headers = RESULT_HEADERS " " QUEUED, .accepted = ACCEPTED, .problems = "404 406 409 415",
+     .asks = "Prefer IdempotencyKey Traceparent", .body = "GenerateRequest", .form = "GenerateForm",
+     .example = "{'model':'exact','n':16,'seed':1}",
      .curl = "-X POST \"$H/generate?model=exact&n=16&seed=1\" -o sheet.png", .body_optional = true},
 
     /* ---- models ---- */
@@ -36,11 +38,11 @@ static const struct api_openapi_row ROWS[] = {
      .curl = "-X POST \"$H/v1/models/exact/load\""},
     {"POST", "/models/{name}/unload", "models", "200", .json = "Model", .problems = "404 409",
      .curl = "-X POST \"$H/v1/models/exact/unload\""},
-    {"POST", "/models/{name}/field", "models", "200", .json = "FieldValues", .problems = "404 406 415",
-     .body = "FieldRequest", .example = "{'points':[[0,0,3]]}",
+    {"POST", "/models/{name}/field", "models", "200", .json = "FieldValues", .headers = QUEUED,
+     .problems = "404 406 415", .body = "FieldRequest", .example = "{'points':[[0,0,3]]}",
      .curl = "--json '{\"points\":[[0,0,3]]}' \"$H/v1/models/roll/field\""},
-    {"POST", "/models/{name}/trace", "models", "200", .json = "TraceLines", .problems = "404 406 415",
-     .body = "TraceRequest", .example = "{'starts':[[0.1,-0.7]],'points':16}",
+    {"POST", "/models/{name}/trace", "models", "200", .json = "TraceLines", .headers = QUEUED,
+     .problems = "404 406 415", .body = "TraceRequest", .example = "{'starts':[[0.1,-0.7]],'points':16}",
      .curl = "--json '{\"starts\":[[0.1,-0.7]],\"points\":16}' \"$H/v1/models/roll/trace\""},
 
     /* ---- datasets ---- */
@@ -102,13 +104,13 @@ static const struct api_openapi_row ROWS[] = {
     {"GET", "/v2/models/{name}/versions/1/ready", "inference", "200 409:OipModelReady",
      .json = "OipModelReady", .problems = "404", .curl = "\"$H/v2/models/exact/versions/1/ready\""},
     {"POST", "/v2/models/{name}/infer", "inference", "200", .json = "OipInferResponse",
-     .headers = "InferenceHeaderContentLength", .problems = "404 406 415",
+     .headers = "InferenceHeaderContentLength " QUEUED, .problems = "404 406 415",
      .asks = "InferenceHeaderContentLength", .body = "OipInferRequest",
      .example = "{'inputs':[{'name':'input','shape':[1,2],'datatype':'FP32','data':[0.1,-0.7]}]}",
      .curl = "--json '{\"inputs\":[{\"name\":\"input\",\"shape\":[1,2],\"datatype\":\"FP32\",\"data\":"
              "[0.1,-0.7]}]}' \"$H/v2/models/roll/infer\""},
     {"POST", "/v2/models/{name}/versions/1/infer", "inference", "200", .json = "OipInferResponse",
-     .headers = "InferenceHeaderContentLength", .problems = "404 406 415",
+     .headers = "InferenceHeaderContentLength " QUEUED, .problems = "404 406 415",
      .asks = "InferenceHeaderContentLength", .body = "OipInferRequest",
      .example = "{'inputs':[{'name':'input','shape':[1,2],'datatype':'FP32','data':[0.1,-0.7]}]}"},
     {"POST", "/v2/repository/index", "inference", "200", .json = "OipIndex", .problems = "415",
@@ -122,10 +124,10 @@ static const struct api_openapi_row ROWS[] = {
      .curl = "-X POST \"$H/v2/repository/models/exact/unload\"", .body_optional = true},
 
     /* ---- OpenAI Images ---- */
-    {"POST", "/images/edits", "images", "200", .json = "Images", .headers = RESULT_HEADERS,
+    {"POST", "/images/edits", "images", "200", .json = "Images", .headers = RESULT_HEADERS " " QUEUED,
      .problems = "404 406 415", .body = "ImagesRequest", .form = "ImagesForm", .example = "{'model':'3to2'}",
      .curl = "-F image=@three.png -F model=3to2 \"$H/v1/images/edits\""},
-    {"POST", "/images/generations", "images", "200", .json = "Images", .headers = RESULT_HEADERS,
+    {"POST", "/images/generations", "images", "200", .json = "Images", .headers = RESULT_HEADERS " " QUEUED,
      .problems = "404 406 415", .body = "ImagesRequest", .form = "ImagesForm",
      .example = "{'model':'exact','n':2,'size':'auto'}",
      .curl = "--json '{\"model\":\"exact\",\"n\":2}' \"$H/v1/images/generations\""},

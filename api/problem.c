@@ -141,8 +141,8 @@ static void append_member(struct efm_buffer *out, const char *name, const char *
     api_json_string(out, text);
 }
 
-void api_problem_render(const struct api_problem *problem, const char *request_id, const char *instance,
-                        struct efm_buffer *out)
+void api_problem_render(const struct api_problem *problem, const char *request_id, const char *trace_id,
+                        const char *instance, struct efm_buffer *out)
 {
     const struct kind *kind = kind_of(problem->code);
     const char *detail = problem->detail[0] != '\0' ? problem->detail : kind->title;
@@ -153,6 +153,8 @@ void api_problem_render(const struct api_problem *problem, const char *request_i
     append_member(out, "instance", instance);
     append_member(out, "code", kind->code);
     append_member(out, "request_id", request_id);
+    if (trace_id[0] != '\0')
+        append_member(out, "trace_id", trace_id);
     append_member(out, "error", detail);
     for (size_t i = 0; i < problem->field_count; i++) {
         efm_buffer_append_string(out, i == 0 ? ",\"errors\":[{\"pointer\":" : ",{\"pointer\":");

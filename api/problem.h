@@ -107,9 +107,9 @@ int api_problem_status(enum api_problem_code code);            /* the HTTP statu
 const char *api_problem_code_name(enum api_problem_code code); /* "queue_full" */
 const char *api_problem_title(enum api_problem_code code);
 
-/* Appends the JSON body. `request_id` and `instance` (the path) are borrowed; control characters are escaped.
- */
-void api_problem_render(const struct api_problem *problem, const char *request_id, const char *instance,
-                        struct efm_buffer *out);
+/* Appends the JSON body. `request_id`, `trace_id` ("": none, and no member) and `instance` (the path) are
+ * borrowed; control characters are escaped. */
+void api_problem_render(const struct api_problem *problem, const char *request_id, const char *trace_id,
+                        const char *instance, struct efm_buffer *out);
 
 #endif

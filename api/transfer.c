@@ -9,6 +9,7 @@
 static const char *const LAYOUTS[] = {"auto", "single", "grid", NULL};             /* enum api_layout */
 static const char *const FORMATS[] = {"png", "jpeg", "webp", "json", "npy", NULL}; /* enum api_media - 1 */
 static const char *const FITS[] = {"crop", "contain", "stretch", NULL};            /* enum efm_image_fit */
+static const char *const PRIORITIES[] = {"normal", "low", NULL};                   /* enum api_priority */
 
 static const struct api_parameter PARAMETERS[] = {
     {"model", API_NAME, offsetof(struct api_transfer, model),
@@ -30,6 +31,8 @@ static const struct api_parameter PARAMETERS[] = {
      .help = "Show each line as this many points, both ends included"},
     {"timeout", API_REAL, offsetof(struct api_transfer, timeout), .low = 0.001, .high = 86400,
      .fallback = "the server's own", .help = "Seconds after which the request is given up"},
+    {"priority", API_WORD, offsetof(struct api_transfer, priority), .words = PRIORITIES, .fallback = "normal",
+     .help = "low: behind requests of normal priority, which leave it a sixteenth of the time"},
     {"fit", API_WORD, offsetof(struct api_transfer, fit), .words = FITS, .fallback = "crop",
      .help = "How an image of other proportions is brought to the model's"},
     {"background", API_COLOUR, offsetof(struct api_transfer, background), .fallback = "black",

@@ -39,12 +39,14 @@ struct api_input {
     char pointer[32];       /* where it stood, for error messages: "/image", "/images/3", "/vectors/0" */
 };
 
+enum api_priority { API_PRIORITY_NORMAL, API_PRIORITY_LOW };
+
 struct api_transfer {
     enum api_operation operation;
     struct api_parameters_seen seen;
     /* parameters; meaningful when given, see api_transfer_table */
     char model[API_NAME_SIZE];
-    int direction, solver, variable, layout, format, fit; /* words */
+    int direction, solver, variable, layout, format, fit, priority; /* words */
     uint64_t steps, seed, n, quality, trajectory;
     double tolerance, timeout; /* timeout in seconds */
     uint8_t background[3];
@@ -103,8 +105,7 @@ struct api_outcome {
  * "seed", "direction", "map", "solver", "data": [{"index", "seed", "landed", "state", "evaluations",
  * "b64_json" | "vector", "frames"?: [...], "heights"?: [...]}], "timings"}. NPY: float32 [n, h, w, c] or [n,
  * D], with trajectory [n, k,
- * ...]. Headers: Efm-Model, Efm-Seed, Efm-Steps (NFE, the most of any line), Efm-Landed ("3/4"),
- * Server-Timing. Initialises `reply` with the limit of the request; on failure it is released again. */
+ * ...]. Headers: Efm-Model, Efm-Seed, Efm-Steps (NFE, the most of any line), Efm-Landed ("3/4"). Initialises `reply` with the limit of the request; on failure it is released again. */
 bool api_transfer_render(const struct api_transfer *request, const struct efm_model *model,
                          const struct api_plan *plan, const struct api_outcome *outcome,
                          struct api_reply *reply, struct api_problem *problem);

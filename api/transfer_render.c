@@ -149,8 +149,6 @@ static void set_headers(const struct api_transfer *request, const struct efm_mod
     api_reply_header(reply, "Efm-Seed", "%llu", (unsigned long long)plan->seed);
     api_reply_header(reply, "Efm-Steps", "%u", evaluations);
     api_reply_header(reply, "Efm-Landed", "%zu/%zu", landed, plan->line_count);
-    api_reply_header(reply, "Server-Timing", "queue;dur=%.3f, compute;dur=%.3f", outcome->queue_seconds * 1e3,
-                     outcome->compute_seconds * 1e3);
 }
 
 bool api_transfer_render(const struct api_transfer *request, const struct efm_model *model,

@@ -8,13 +8,13 @@ set -euo pipefail
 
 build_packages=(
   git meson ninja-build gcc libc6-dev pkg-config
-  libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev libcmocka-dev
+  libmicrohttpd-dev libgnutls28-dev libjansson-dev libcurl4-openssl-dev libcmocka-dev
   zlib1g-dev libspng-dev libjpeg-dev libwebp-dev libstb-dev libdnnl-dev nettle-dev libsqlite3-dev libzip-dev
   curl ca-certificates
 )
 test_packages=(
   clang clang-format libclang-rt-dev libopenblas-pthread-dev
-  jq wrk sqlite3 python3 python3-venv python3-numpy python3-pil prometheus valgrind procps
+  jq wrk sqlite3 python3 python3-venv python3-numpy python3-pil prometheus valgrind procps openssl
 )
 
 # clients of the daemon that are written in JavaScript; any npm will do

@@ -365,10 +365,19 @@ static enum efm_status check(const struct srv_config *config, struct efm_error *
         return efm_error_set(error, EFM_E_ARGUMENT,
                              "option --log-level must be debug, info, warning or error, not \"%.100s\"",
                              config->log_level);
+    if (strcmp(config->access_log, "on") != 0 && strcmp(config->access_log, "off") != 0)
+        return efm_error_set(error, EFM_E_ARGUMENT, "option --access-log must be on or off, not \"%.100s\"",
+                             config->access_log);
     if (!is_precision(config->precision))
         return efm_error_set(error, EFM_E_ARGUMENT,
                              "option --precision must be auto, f32 or bf16, not \"%.100s\"",
                              config->precision);
+    if (strcmp(config->admin, "auto") != 0 && strcmp(config->admin, "open") != 0)
+        return efm_error_set(error, EFM_E_ARGUMENT, "option --admin must be auto or open, not \"%.100s\"",
+                             config->admin);
+    if ((config->tls_cert[0] == '\0') != (config->tls_key[0] == '\0'))
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "options --tls-cert and --tls-key are given together or not at all");
     return srv_config_listen(config, address, &port, error);
 }
 

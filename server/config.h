@@ -18,6 +18,7 @@
       "directory that keeps datasets and models; empty: memory only")                                        \
     X(TEXT, port_file, "port-file", "", 0, 0, "file that gets the port once the daemon listens")             \
     X(TEXT, log_level, "log-level", "info", 0, 0, "debug, info, warning or error")                           \
+    X(TEXT, access_log, "access-log", "on", 0, 0, "on or off: a line in the log for every request")          \
     X(COUNT, workers, "workers", "0", 0, 64, "compute workers; 0: one for each --threads cores")             \
     X(COUNT, threads, "threads", "0", 0, 64, "threads of each worker; 0: all cores for one worker")          \
     X(COUNT, helpers, "helpers", "2", 1, 32, "threads that decode and encode")                               \
@@ -56,6 +57,19 @@
       "otherwise")                                                                                           \
     X(TEXT, allow_private, "allow-private", "", 0, 0,                                                        \
       "private networks that fetches and webhooks may go to, as 10.1.0.0/16, with spaces between")           \
+    X(TEXT, api_keys_file, "api-keys-file", "", 0, 0,                                                        \
+      "file of API keys, a line each: NAME SCOPES KEY [YYYY-MM-DD]; empty: nobody is asked for one")         \
+    X(TEXT, admin, "admin", "auto", 0, 0,                                                                    \
+      "without keys: auto lets a server on loopback alone be changed, open any")                             \
+    X(TEXT, allow_host, "allow-host", "", 0, 0,                                                              \
+      "names that the server may be asked under, with spaces between; empty: any, or localhost and "         \
+      "addresses on loopback")                                                                               \
+    X(TEXT, cors_origin, "cors-origin", "", 0, 0,                                                            \
+      "origins of pages that may ask, as https://example.org, or *; empty: none")                            \
+    X(COUNT, client_requests, "client-requests", "0", 0, 100000,                                             \
+      "requests of one client (key, or address) under way at once; 0: no limit of its own")                  \
+    X(TEXT, tls_cert, "tls-cert", "", 0, 0, "file with the certificate (PEM, with its chain): HTTPS")        \
+    X(TEXT, tls_key, "tls-key", "", 0, 0, "file with the key of that certificate (PEM)")                     \
     X(COUNT, connections, "connections", "2048", 1, 100000, "open connections")                              \
     X(SECONDS, idle_timeout, "idle-timeout", "60", 1, 3600,                                                  \
       "seconds without a byte before a connection closes")                                                   \

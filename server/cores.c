@@ -136,3 +136,19 @@ unsigned srv_config_cores(void)
         cores = quota < 1 ? 1 : (unsigned)quota;
     return cores;
 }
+
+static unsigned at_least_one(unsigned number)
+{
+    return number == 0 ? 1 : number;
+}
+
+void srv_cores_share(unsigned cores, unsigned *workers, unsigned *threads)
+{
+    if (*workers == 0 && *threads == 0)
+        *workers = (cores + SRV_CORES_TEAM - 1) / SRV_CORES_TEAM;
+    if (*workers == 0)
+        *workers = cores / *threads;
+    *workers = at_least_one(*workers);
+    if (*threads == 0)
+        *threads = at_least_one(cores / *workers);
+}

@@ -9,4 +9,9 @@
  * none. */
 double srv_cores_quota(const char *root, const char *membership);
 
+/* How many workers, and threads of each, share `cores`. What is not 0 was asked for and stays; of the two that are not,
+ * one worker has all cores, as far as SRV_CORES_TEAM goes. Both end at least 1. */
+enum { SRV_CORES_TEAM = 64 };
+void srv_cores_share(unsigned cores, unsigned *workers, unsigned *threads);
+
 #endif

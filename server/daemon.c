@@ -4,9 +4,12 @@
 #include "core/field/products.h"
 #include "core/net/net.h"
 #include "server/clock.h"
+#include "server/cores.h"
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
+#include "server/http/guard.h"
 #include "server/http/http.h"
+#include "server/http/tls.h"
 #include "server/jobs/hub.h"
 #include "server/jobs/janitor.h"
 #include "server/jobs/jobs.h"
@@ -53,21 +56,12 @@ static void raise_file_limit(const struct srv_daemon *daemon)
                 (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
-/* One worker with all cores, unless the options share them out otherwise. */
 static void share_cores(struct srv_daemon *daemon)
 {
     const unsigned cores = srv_config_cores();
-    unsigned workers = (unsigned)daemon->config.workers, threads = (unsigned)daemon->config.threads;
-    if (workers == 0 && threads == 0) {
-        workers = 1;
-        threads = cores;
-    } else if (workers == 0) {
-        workers = cores / threads;
-    } else if (threads == 0) {
-        threads = cores / workers;
-    }
-    daemon->workers = workers == 0 ? 1 : workers;
-    daemon->threads = threads == 0 ? 1 : threads;
+    daemon->workers = (unsigned)daemon->config.workers;
+    daemon->threads = (unsigned)daemon->config.threads;
+    srv_cores_share(cores, &daemon->workers, &daemon->threads);
     // what is shown to clients is what runs
     daemon->config.workers = daemon->workers;
     daemon->config.threads = daemon->threads;
@@ -282,8 +276,56 @@ static void on_job_submitted(void *context, const char *group)
         srv_request_runner_wake(daemon->request_runner);
 }
 
+static bool is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0;
+}
+
+static enum efm_status make_guard(struct srv_guard **guard, const struct srv_config *config,
+                                  struct srv_log *log, struct efm_error *error)
+{
+    char address[SRV_CONFIG_ADDRESS];
+    uint16_t port;
+    enum efm_status status = srv_config_listen(config, address, &port, error);
+    if (status != EFM_OK)
+        return status;
+    const struct srv_guard_options options = {
+        .keys_file = config->api_keys_file,
+        .hosts = config->allow_host,
+        .origins = config->cors_origin,
+        .loopback = is_loopback(address),
+        .admin_open = strcmp(config->admin, "open") == 0,
+        .client_requests = config->client_requests,
+        .log = log,
+    };
+    return srv_guard_create(guard, &options, error);
+}
+
+static enum efm_status create_guard(struct srv_daemon *daemon, struct efm_error *error)
+{
+    return make_guard(&daemon->service.guard, &daemon->config, daemon->service.log, error);
+}
+
+static enum efm_status read_tls(struct srv_tls *tls, const struct srv_config *config, struct efm_error *error)
+{
+    return config->tls_cert[0] == '\0' ? EFM_OK : srv_tls_read(tls, config->tls_cert, config->tls_key, error);
+}
+
+enum efm_status srv_daemon_check(const struct srv_config *config, struct efm_error *error)
+{
+    struct srv_guard *guard = NULL;
+    struct srv_tls tls = {0};
+    enum efm_status status = make_guard(&guard, config, NULL, error);
+    if (status == EFM_OK)
+        status = read_tls(&tls, config, error);
+    srv_tls_release(&tls);
+    srv_guard_destroy(guard);
+    return status;
+}
+
 static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *error)
 {
+    struct srv_tls tls = {0};
     const struct srv_config *config = &daemon->config;
     char address[SRV_CONFIG_ADDRESS];
     struct srv_http_options options = {
@@ -296,12 +338,18 @@ static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *
         .idle_timeout = (unsigned)ceil(config->idle_timeout),
         .body_timeout = config->body_timeout,
         .event_threads = (unsigned)config->event_threads,
+        .guard = daemon->service.guard,
+        .tls = config->tls_cert[0] == '\0' ? NULL : &tls,
+        .access_log = strcmp(config->access_log, "off") != 0,
         // one upload of the largest size, and the bodies of a full queue beside it
         .max_buffered = config->max_body + config->queue_bytes,
     };
     enum efm_status status = srv_config_listen(config, address, &options.port, error);
     if (status == EFM_OK)
+        status = read_tls(&tls, config, error);
+    if (status == EFM_OK)
         status = srv_http_create(&daemon->service.http, &options, &daemon->service, error);
+    srv_tls_release(&tls);
     return status;
 }
 
@@ -329,7 +377,7 @@ enum efm_status srv_daemon_create(struct srv_daemon *daemon, struct efm_error *e
     /* Workers come before the first request, which may wake them; a job that was left begins while the port opens. */
     static enum efm_status (*const parts[])(struct srv_daemon *, struct efm_error *) = {
         create_base, open_state,      create_registry, create_scheduler, create_outbound,
-        create_jobs, create_webhooks, create_http,     create_workers,
+        create_jobs, create_webhooks, create_guard,    create_http,      create_workers,
     };
     daemon->service.config = &daemon->config;
     daemon->state_lock = -1;
@@ -389,6 +437,7 @@ void srv_daemon_destroy(struct srv_daemon *daemon)
     srv_request_runner_destroy(daemon->request_runner);
     srv_train_worker_destroy(daemon->train_worker);
     srv_http_destroy(service->http);
+    srv_guard_destroy(service->guard);
     srv_webhooks_destroy(daemon->webhooks);
     if (service->scheduler != NULL)
         srv_scheduler_destroy(service->scheduler);

@@ -31,6 +31,9 @@ struct srv_daemon {
     unsigned workers, threads;
 };
 
+/* Reads the files that options name, as create would: --check-config. */
+EFM_MUST_CHECK enum efm_status srv_daemon_check(const struct srv_config *config, struct efm_error *error);
+
 /* Makes all parts and listens; on failure destroy frees what was made. */
 EFM_MUST_CHECK enum efm_status srv_daemon_create(struct srv_daemon *daemon, struct efm_error *error);
 

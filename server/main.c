@@ -41,6 +41,7 @@ static void render_version(struct efm_buffer *out)
 static int act(const struct srv_config *config, enum srv_config_action action)
 {
     struct efm_buffer out = efm_buffer_limited(1 << 20);
+    struct efm_error error = {0};
     if (action == SRV_CONFIG_HELP) {
         srv_config_render_help(&out);
         efm_buffer_append_string(
@@ -50,8 +51,12 @@ static int act(const struct srv_config *config, enum srv_config_action action)
         render_version(&out);
     else if (action == SRV_CONFIG_PRINT)
         srv_config_render(config, &out);
-    else
+    else if (srv_daemon_check(config, &error) == EFM_OK)
         efm_buffer_append_string(&out, "the configuration is good\n");
+    else {
+        fprintf(stderr, "efmd: %s\n", error.message);
+        return EXIT_BAD_OPTION;
+    }
     return print(&out);
 }
 
@@ -72,9 +77,10 @@ static void log_start(const struct srv_daemon *daemon)
     if (srv_config_listen(config, address, &port, NULL) != EFM_OK)
         address[0] = '\0'; // it listens already
     srv_log(daemon->service.log, SRV_LOG_INFO, "listening",
-            "\"address\":%s,\"port\":%u,\"version\":\"%s\",\"workers\":%u,\"threads\":%u",
+            "\"address\":%s,\"port\":%u,\"version\":\"%s\",\"cores\":%u,\"workers\":%u,"
+            "\"threads\":%u",
             srv_log_quote(address, quoted, sizeof quoted), (unsigned)srv_http_port(daemon->service.http),
-            EFMD_VERSION, daemon->workers, daemon->threads);
+            EFMD_VERSION, srv_config_cores(), daemon->workers, daemon->threads);
 }
 
 static void quit_now(int signal_number)

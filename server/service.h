@@ -17,6 +17,7 @@ struct srv_jobs;
 struct srv_hub;
 struct srv_previews;
 struct srv_outbound;
+struct srv_guard;
 
 struct srv_service {
     const struct srv_config *config;
@@ -31,6 +32,7 @@ struct srv_service {
     struct srv_outbound *fetches,
         *webhook_calls; /* what addresses are gone to, for datasets and for webhooks */
     struct srv_scheduler *scheduler;
+    struct srv_guard *guard;
     struct srv_http *http;
     struct api_limits limits;
 };

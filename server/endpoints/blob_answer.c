@@ -58,6 +58,7 @@ static bool prepare(struct srv_work *base, struct api_problem *problem)
 static void complete(struct srv_work *base, const struct api_problem *end)
 {
     struct blob_work *work = (struct blob_work *)base;
+    srv_work_timings(base, &work->reply.timings);
     if (end->code != API_P_NONE)
         srv_exchange_problem(work->exchange, end);
     else if (work->file >= 0)

@@ -40,6 +40,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_delete_dataset = {
     .methods = "DELETE",
     .paths = {"/v1/datasets/{name}"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .takes = "",
     .gives = "",

@@ -6,7 +6,8 @@ static bool run(struct srv_job_work *work, struct api_problem *problem)
 {
     api_reply_init(&work->base.reply, 0);
     work->base.reply.status = 204;
-    return srv_jobs_delete(work->base.service->jobs, srv_job_work_id(work), problem);
+    return srv_job_work_may_end(work, problem) &&
+           srv_jobs_delete(work->base.service->jobs, srv_job_work_id(work), problem);
 }
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
@@ -18,6 +19,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_delete_job = {
     .methods = "DELETE",
     .paths = {"/v1/jobs/{name}"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "",

@@ -39,6 +39,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_dataset_preview = {
     .methods = "GET",
     .paths = {"/v1/datasets/{name}/preview.png"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .takes = "",
     .gives = "image/png",

@@ -26,6 +26,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_job = {
     .methods = "GET",
     .paths = {"/v1/jobs/{name}"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .parameters = &api_job_wait_table,
     .takes = "",

@@ -58,6 +58,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_job_checkpoints = {
     .methods = "GET",
     .paths = {"/v1/jobs/{name}/checkpoints"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

@@ -94,6 +94,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_job_events = {
     .methods = "GET",
     .paths = {"/v1/jobs/{name}/events"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .parameters = &api_events_table,
     .takes = "",

@@ -99,6 +99,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_job_loss = {
     .methods = "GET",
     .paths = {"/v1/jobs/{name}/loss.png"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "image/png",

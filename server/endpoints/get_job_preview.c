@@ -51,6 +51,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_job_preview = {
     .methods = "GET",
     .paths = {"/v1/jobs/{name}/preview.png"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "image/png",

@@ -61,6 +61,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_job_result = {
     .methods = "GET",
     .paths = {"/v1/jobs/{name}/result"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "image/png image/jpeg image/webp application/json application/octet-stream application/x-npy",

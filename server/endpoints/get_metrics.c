@@ -17,6 +17,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_metrics = {
     .methods = "GET",
     .paths = {"/metrics"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "text/plain",

@@ -22,6 +22,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_model = {
     .methods = "GET",
     .paths = {"/v1/models/{name}"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

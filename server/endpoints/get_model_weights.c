@@ -36,6 +36,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_model_weights = {
     .methods = "GET",
     .paths = {"/v1/models/{name}/weights"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .takes = "",
     .gives = "application/octet-stream",

@@ -7,7 +7,14 @@
 /* The word of the scope that a key must have for it; NULL: none. */
 static const char *scope_of(const struct srv_endpoint *endpoint)
 {
-    (void)endpoint;
+    switch (endpoint->scope) {
+    case SRV_SCOPE_ADMIN:
+        return "admin";
+    case SRV_SCOPE_INFER:
+        return "infer";
+    case SRV_SCOPE_OPEN:
+        break;
+    }
     return NULL;
 }
 
@@ -27,10 +34,12 @@ static struct api_operation_document document(const struct srv_endpoint *endpoin
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    (void)service;
     struct api_reply reply;
     struct api_problem problem = {0};
-    const struct api_document_options options = {.version = EFMD_VERSION};
+    const struct api_document_options options = {
+        .version = EFMD_VERSION,
+        .keyed = srv_guard_has_keys(service->guard),
+    };
     size_t count = 0;
     struct api_operation_document *documents =
         efm_allocate_array(srv_route_count * SRV_ENDPOINT_PATHS, sizeof(*documents));
@@ -53,6 +62,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_openapi = {
     .methods = "GET",
     .paths = {"/openapi.json", "/v1/openapi.json"},
+    .scope = SRV_SCOPE_OPEN,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

@@ -24,6 +24,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_get_readyz = {
     .methods = "GET",
     .paths = {"/readyz", "/health"},
+    .scope = SRV_SCOPE_OPEN,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

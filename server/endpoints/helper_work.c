@@ -2,6 +2,7 @@
 #include "server/endpoints/helper_work.h"
 
 #include "core/base/memory.h"
+#include "server/clock.h"
 
 #include <math.h>
 
@@ -16,6 +17,7 @@ static void release(struct srv_helper_work *work)
 static bool prepare(struct srv_work *base, struct api_problem *problem)
 {
     struct srv_helper_work *work = (struct srv_helper_work *)base;
+    work->started = srv_clock();
     return work->class->run(work, problem);
 }
 
@@ -25,6 +27,7 @@ static void complete(struct srv_work *base, const struct api_problem *end)
     struct srv_exchange *exchange = work->exchange;
     struct api_problem problem = *end;
     struct api_reply reply = work->reply;
+    reply.timings = (struct api_timings){.queued = true, .queue = work->started - base->submitted};
     work->reply = (struct api_reply){0};
     release(work);
     if (problem.code == API_P_NONE && reply.body.status != EFM_OK)

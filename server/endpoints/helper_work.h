@@ -28,6 +28,7 @@ struct srv_helper_work {
     struct srv_service *service;
     struct srv_exchange *exchange;
     struct api_reply reply;
+    double started; /* when a helper took it up */
 };
 
 /* `size` zeroed bytes of the struct that embeds it; NULL after a problem has been sent. */

@@ -68,6 +68,7 @@ static void complete(struct srv_work *base, const struct api_problem *end)
         .body = body.data,
         .body_size = body.size,
         .request_id = srv_exchange_request_id(work->exchange),
+        .traceparent = srv_exchange_traceparent(work->exchange),
         .cancelled = srv_exchange_cancelled(work->exchange),
         .answer = take_answer,
         .context = work,

@@ -23,14 +23,6 @@ static void release_quickly(struct srv_helper_work *base)
         work->class->release(work);
 }
 
-/* As W3C Trace Context has it: version 00, and only the letters that may stand there. */
-static bool is_traceparent(const char *text)
-{
-    enum { LENGTH = 55 };
-    return strlen(text) == LENGTH && strspn(text, "0123456789abcdef-") == LENGTH &&
-           strncmp(text, "00-", 3) == 0 && text[35] == '-' && text[52] == '-';
-}
-
 struct srv_job_work *srv_job_work_create(struct srv_service *service, struct srv_exchange *exchange,
                                          const struct srv_job_class *class)
 {
@@ -41,9 +33,8 @@ struct srv_job_work *srv_job_work_create(struct srv_service *service, struct srv
     if (work == NULL)
         return NULL;
     work->class = class;
-    const char *traceparent = srv_exchange_header(exchange, "traceparent");
-    if (is_traceparent(traceparent))
-        snprintf(work->traceparent, sizeof work->traceparent, "%s", traceparent);
+    snprintf(work->traceparent, sizeof work->traceparent, "%s", srv_exchange_traceparent(exchange));
+    work->admin = srv_exchange_is_admin(exchange);
     snprintf(work->if_none_match, sizeof work->if_none_match, "%s",
              srv_exchange_header(exchange, "If-None-Match"));
     if (api_idempotency_key(srv_exchange_header(exchange, "Idempotency-Key"), work->idempotency_key,
@@ -78,6 +69,19 @@ bool srv_job_work_get(struct srv_job_work *work, struct api_job *job, struct api
     return srv_jobs_get(work->base.service->jobs, srv_job_work_id(work), job, problem);
 }
 
+bool srv_job_work_may_end(struct srv_job_work *work, struct api_problem *problem)
+{
+    struct api_job job = {.kind = ""};
+    if (work->admin)
+        return true;
+    if (!srv_job_work_get(work, &job, problem))
+        return false;
+    const bool training = strcmp(job.kind, "train") == 0;
+    api_job_release(&job);
+    return !training ||
+           api_problem_set(problem, API_P_FORBIDDEN, NULL, "a training is ended with the scope admin");
+}
+
 bool srv_job_work_not_modified(struct srv_job_work *work, const char *etag)
 {
     const char *tags = work->if_none_match;
@@ -104,7 +108,9 @@ void srv_job_answer(struct api_reply *reply, int status, const struct api_job *j
 static void digest_request(const struct srv_job_work *work, const char *kind, char out[65])
 {
     const struct api_message *message = srv_exchange_message(work->base.exchange);
-    const char *const texts[] = {kind, message->query, message->content_type, message->accept};
+    // two holders of keys that use one idempotency key do not get each other's jobs
+    const char *const texts[] = {kind, message->query, message->content_type, message->accept,
+                                 srv_exchange_key_name(work->base.exchange)};
     struct efm_sha256 digest;
     efm_sha256_begin(&digest);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)

@@ -29,6 +29,7 @@ struct srv_job_work {
     char if_none_match[256];
     char idempotency_key[API_KEY_SIZE];
     char traceparent[64]; /* "" unless it is well-formed */
+    bool admin;           /* the client may do what takes the scope admin */
 };
 
 /* Zeroed, with the headers; NULL after a problem has been sent. */
@@ -44,6 +45,9 @@ void srv_job_work_start(struct srv_service *service, struct srv_exchange *exchan
 const char *srv_job_work_id(const struct srv_job_work *work);
 /* The job that the path names; release it. */
 bool srv_job_work_get(struct srv_job_work *work, struct api_job *job, struct api_problem *problem);
+/* Whether this client may end or delete the job that the path names: one that is a training takes the scope admin, as its
+ * beginning did. */
+bool srv_job_work_may_end(struct srv_job_work *work, struct api_problem *problem);
 /* True when If-None-Match names the tag: the reply is a 304 then. */
 bool srv_job_work_not_modified(struct srv_job_work *work, const char *etag);
 

@@ -58,10 +58,29 @@ bool srv_lines_create(struct srv_work *work, const struct efm_flow_options *opti
     return true;
 }
 
+double srv_lines_evaluations(const struct efm_flow_options *options)
+{
+    if (options->solver == EFM_SOLVER_EULER)
+        return options->steps;
+    return options->solver == EFM_SOLVER_HEUN ? 2.0 * options->steps : 0;
+}
+
 void srv_lines_destroy(struct srv_work *work)
 {
     for (size_t i = 0; work->lines != NULL && i < work->line_count; i++)
         efm_line_destroy(work->lines[i]);
     efm_free(work->lines);
     work->lines = NULL;
+}
+
+void srv_work_timings(const struct srv_work *work, struct api_timings *timings)
+{
+    const bool computed = work->first_step > 0;
+    *timings = (struct api_timings){
+        .queued = true,
+        .computed = computed,
+        .queue = (computed ? work->first_step : work->finished) - work->submitted,
+        .infer = computed ? work->finished - work->first_step : 0,
+        .encode = computed ? srv_clock() - work->finished : 0,
+    };
 }

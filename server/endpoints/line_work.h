@@ -22,6 +22,12 @@ float *srv_lines_starts(size_t count, size_t dimension, struct api_problem *prob
 bool srv_lines_create(struct srv_work *work, const struct efm_flow_options *options, const float *starts,
                       size_t dimension, struct api_problem *problem);
 
+/* What a line with these options is expected to need, 0 where it depends on the line. */
+double srv_lines_evaluations(const struct efm_flow_options *options);
+
 void srv_lines_destroy(struct srv_work *work);
+
+/* Where the time of a work went that is answered now. Of complete. */
+void srv_work_timings(const struct srv_work *work, struct api_timings *timings);
 
 #endif

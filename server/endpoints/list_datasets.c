@@ -29,6 +29,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_list_datasets = {
     .methods = "GET",
     .paths = {"/v1/datasets"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

@@ -37,6 +37,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_list_jobs = {
     .methods = "GET",
     .paths = {"/v1/jobs"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .parameters = &api_jobs_table,
     .takes = "",

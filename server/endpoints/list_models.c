@@ -31,6 +31,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_list_models = {
     .methods = "GET",
     .paths = {"/v1/models"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

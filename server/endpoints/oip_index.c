@@ -39,6 +39,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_index = {
     .methods = "POST",
     .paths = {"/v2/repository/index"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = 64 << 10,
     .takes = "application/json",

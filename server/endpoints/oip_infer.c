@@ -2,6 +2,7 @@
 #include "api/oip.h"
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/inner_work.h"
+#include "server/endpoints/queue_headers.h"
 
 #include <stdio.h>
 
@@ -48,7 +49,9 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_infer = {
     .methods = "POST",
     .paths = {"/v2/models/{name}/infer", "/v2/models/{name}/versions/" API_OIP_VERSION "/infer"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
+    .finish = srv_queue_headers,
     .max_body = SRV_BODY_IMAGES,
     .takes = "application/json application/octet-stream",
     .gives = "application/json application/octet-stream",
@@ -57,7 +60,8 @@ const struct srv_endpoint srv_oip_infer = {
         "The input \"input\" is FP32, FP64 or FP16 [n, h, w, c] in -1..1 or [n, D], UINT8 [n, h, w, c], or "
         "BYTES [n] of PNG, JPEG and WebP files (base64 in JSON). Outputs: \"output\" FP32 (the one that is "
         "answered when none is named), \"pixels\" UINT8, \"image\" BYTES of the parameter format. Parameters "
-        "are those of /v1/transfer but for model, layout and trajectory, with timeout in microseconds; "
+        "are those of /v1/transfer but for model, layout and trajectory, with timeout in microseconds "
+        "and priority a word or a number, of which 0 and 1 are normal and more is low; "
         "\"operation\": \"generate\" takes no input. Binary tensors as in the binary extension; a JSON "
         "length "
         "of 0 says that the body is the input.",

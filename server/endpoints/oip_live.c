@@ -14,6 +14,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_live = {
     .methods = "GET",
     .paths = {"/v2/health/live"},
+    .scope = SRV_SCOPE_OPEN,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

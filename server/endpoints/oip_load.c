@@ -31,6 +31,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_load = {
     .methods = "POST",
     .paths = {"/v2/repository/models/{name}/load"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .max_body = 64 << 10,
     .takes = "application/json",

@@ -23,6 +23,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_model_ready = {
     .methods = "GET",
     .paths = {"/v2/models/{name}/ready", "/v2/models/{name}/versions/" API_OIP_VERSION "/ready"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

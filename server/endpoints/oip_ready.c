@@ -14,6 +14,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_ready = {
     .methods = "GET",
     .paths = {"/v2/health/ready"},
+    .scope = SRV_SCOPE_OPEN,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

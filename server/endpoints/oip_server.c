@@ -15,6 +15,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_server = {
     .methods = "GET",
     .paths = {"/v2"},
+    .scope = SRV_SCOPE_OPEN,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

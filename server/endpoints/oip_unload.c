@@ -28,6 +28,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_oip_unload = {
     .methods = "POST",
     .paths = {"/v2/repository/models/{name}/unload"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .max_body = 64 << 10,
     .takes = "application/json",

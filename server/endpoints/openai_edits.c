@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/openai_images.h"
+#include "server/endpoints/queue_headers.h"
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
@@ -10,7 +11,9 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_openai_edits = {
     .methods = "POST",
     .paths = {"/v1/images/edits"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
+    .finish = srv_queue_headers,
     .max_body = SRV_BODY_IMAGES,
     .takes = "multipart/form-data",
     .gives = "application/json",

@@ -46,6 +46,8 @@ void srv_points_work_end(struct srv_points_work *work, struct api_reply *reply,
                          const struct api_problem *problem, void (*release)(struct srv_points_work *work))
 {
     struct srv_exchange *exchange = work->exchange;
+    if (problem->code == API_P_NONE)
+        srv_work_timings(&work->work, &reply->timings);
     release(work);
     api_points_release(&work->request);
     efm_model_unref(work->work.model);

@@ -3,6 +3,7 @@
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/line_work.h"
 #include "server/endpoints/points_work.h"
+#include "server/endpoints/queue_headers.h"
 #include "server/metrics.h"
 
 enum { MAX_POINTS = 65536, SLICE = 64 };
@@ -85,7 +86,9 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_field = {
     .methods = "POST",
     .paths = {"/v1/models/{name}/field"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
+    .finish = srv_queue_headers,
     .max_body = SRV_BODY_IMAGES,
     .takes = "application/json application/octet-stream",
     .gives = "application/json application/octet-stream application/x-npy",

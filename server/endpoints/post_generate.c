@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/endpoints.h"
+#include "server/endpoints/queue_headers.h"
 #include "server/endpoints/respond_async.h"
 #include "server/endpoints/transfer_work.h"
 
@@ -12,7 +13,9 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_generate = {
     .methods = "POST PUT",
     .paths = {"/v1/generate", "/generate"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
+    .finish = srv_queue_headers,
     .max_body = SRV_BODY_IMAGES,
     .parameters = &api_transfer_table,
     .takes = "application/json multipart/form-data",

@@ -7,7 +7,8 @@ enum { BODY_MOST = 4096 }; // of clients that cannot send none
 static bool run(struct srv_job_work *work, struct api_problem *problem)
 {
     struct api_job job = {.kind = ""};
-    if (!srv_jobs_cancel(work->base.service->jobs, srv_job_work_id(work), &job, problem))
+    if (!srv_job_work_may_end(work, problem) ||
+        !srv_jobs_cancel(work->base.service->jobs, srv_job_work_id(work), &job, problem))
         return false;
     srv_job_answer(&work->base.reply, api_job_state_ended(job.state) ? 200 : 202, &job);
     api_job_release(&job);
@@ -23,6 +24,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_job_cancel = {
     .methods = "POST",
     .paths = {"/v1/jobs/{name}/cancel"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
     .max_body = BODY_MOST,
     .takes = "",

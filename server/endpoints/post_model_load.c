@@ -32,6 +32,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_model_load = {
     .methods = "POST",
     .paths = {"/v1/models/{name}/load"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .takes = "",
     .gives = "application/json",

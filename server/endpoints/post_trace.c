@@ -3,6 +3,7 @@
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/line_work.h"
 #include "server/endpoints/points_work.h"
+#include "server/endpoints/queue_headers.h"
 
 /* Reading points takes time in proportion to the body, so it is done here and not on the event thread; only
  * now are the number of lines and the time allowed known. */
@@ -70,7 +71,9 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_trace = {
     .methods = "POST",
     .paths = {"/v1/models/{name}/trace"},
+    .scope = SRV_SCOPE_INFER,
     .handle = handle,
+    .finish = srv_queue_headers,
     .max_body = SRV_BODY_IMAGES,
     .parameters = &api_trace_table,
     .takes = "application/json application/octet-stream",

@@ -255,6 +255,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_post_train = {
     .methods = "POST",
     .paths = {"/v1/train", "/train"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .max_body = BODY_MOST,
     .takes = "application/json",

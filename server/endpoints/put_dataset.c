@@ -128,6 +128,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_put_dataset = {
     .methods = "PUT",
     .paths = {"/v1/datasets/{name}"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .max_body = SRV_BODY_STREAM,
     .upload = &upload_class,

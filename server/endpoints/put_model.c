@@ -159,6 +159,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
 const struct srv_endpoint srv_put_model = {
     .methods = "PUT",
     .paths = {"/v1/models/{name}"},
+    .scope = SRV_SCOPE_ADMIN,
     .handle = handle,
     .max_body = SRV_BODY_UPLOAD,
     .parameters = &api_exact_table,

@@ -153,6 +153,7 @@ static void complete(struct srv_work *base, const struct api_problem *end)
         if (api_transfer_render(&work->request, base->model, &work->plan, &outcome, &reply, &problem))
             srv_metrics_add(work->service->metrics, SRV_M_IMAGES, (double)base->line_count,
                             "model=\"%s\",operation=\"%s\"", base->model_name, base->class->operation);
+        srv_work_timings(base, &reply.timings);
     }
     release(work); /* before the answer: what the client asks for next finds the memory free */
     if (problem.code == API_P_NONE)
@@ -191,8 +192,10 @@ static void describe_lines(struct transfer_work *work)
     work->work.class = &classes[work->operation];
     snprintf(work->work.model_name, sizeof(work->work.model_name), "%s", work->request.model);
     work->work.line_count = work->plan.line_count;
+    work->work.evaluations = srv_lines_evaluations(&work->plan.options);
     work->work.bytes = estimate_bytes(work, work->work.model, message->body_size);
     work->work.deadline = srv_lines_deadline(timeout);
+    work->work.low_priority = work->request.priority == API_PRIORITY_LOW;
     work->work.cancelled = srv_exchange_cancelled(work->exchange);
 }
 

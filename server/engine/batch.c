@@ -1,179 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Groups of works that share a model, and the batches and slices that workers take from them. */
+/* Batches and slices that workers take from the groups of works that share a model. */
 #include "core/base/memory.h"
 #include "server/engine/engine_internal.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-void srv_work_list_append(struct srv_work_list *list, struct srv_work *work)
-{
-    work->next = NULL;
-    work->previous = list->last;
-    if (list->last != NULL)
-        list->last->next = work;
-    else
-        list->first = work;
-    list->last = work;
-    list->count++;
-}
+#define LOW_SHARE 0.0625 /* of the lines and of the time, where others go before low priority */
 
-void srv_work_list_remove(struct srv_work_list *list, struct srv_work *work)
-{
-    if (work->previous != NULL)
-        work->previous->next = work->next;
-    else
-        list->first = work->next;
-    if (work->next != NULL)
-        work->next->previous = work->previous;
-    else
-        list->last = work->previous;
-    work->previous = work->next = NULL;
-    list->count--;
-}
-
-/* ---- groups ---- */
-
-static enum srv_work_rank rank_of(const struct srv_work *work)
-{
-    if (work->low_priority)
-        return SRV_RANK_LOW;
-    return work->had < SRV_YOUNG ? SRV_RANK_YOUNG : SRV_RANK_OLD;
-}
-
-static void append_group(struct srv_scheduler *scheduler, struct srv_model_group *group)
-{
-    group->next = NULL;
-    group->previous = scheduler->last_group;
-    if (scheduler->last_group != NULL)
-        scheduler->last_group->next = group;
-    else
-        scheduler->first_group = group;
-    scheduler->last_group = group;
-}
-
-static void remove_group(struct srv_scheduler *scheduler, struct srv_model_group *group)
-{
-    if (group->previous != NULL)
-        group->previous->next = group->next;
-    else
-        scheduler->first_group = group->next;
-    if (group->next != NULL)
-        group->next->previous = group->previous;
-    else
-        scheduler->last_group = group->previous;
-}
-
-static struct srv_model_group *find_group(const struct srv_scheduler *scheduler,
-                                          const struct efm_model *model)
-{
-    for (struct srv_model_group *group = scheduler->first_group; group != NULL; group = group->next)
-        if (group->model == model)
-            return group;
-    return NULL;
-}
-
-void srv_group_release(struct srv_scheduler *scheduler, struct srv_model_group *group)
-{
-    if (group->lines.count > 0 || group->slices.count > 0 || group->holders > 0)
-        return;
-    remove_group(scheduler, group);
-    efm_free(group);
-}
-
-/* Who comes new begins level with the one that has had least: neither is behind. */
-static double least_service(const struct srv_scheduler *scheduler)
-{
-    double least = INFINITY;
-    for (struct srv_model_group *group = scheduler->first_group; group != NULL; group = group->next)
-        least = fmin(least, group->service);
-    return isinf(least) ? 0 : least;
-}
-
-double srv_group_claim(const struct srv_model_group *group)
-{
-    static const double LEAD = 0.1; /* seconds that a model with a young work may be ahead of the others */
-    for (const struct srv_work *work = group->lines.first; work != NULL; work = work->next)
-        if (work->ready > 0 && rank_of(work) == SRV_RANK_YOUNG)
-            return group->service - LEAD;
-    return group->service;
-}
-
-bool srv_group_join(struct srv_scheduler *scheduler, struct srv_work *work, double now)
-{
-    struct srv_model_group *group = find_group(scheduler, work->model);
-    if (group == NULL) {
-        group = efm_allocate_array(1, sizeof(*group));
-        if (group == NULL)
-            return false;
-        group->model = work->model;
-        group->served = now;
-        group->service = least_service(scheduler);
-        snprintf(group->name, sizeof(group->name), "%s", work->model_name);
-        append_group(scheduler, group);
-    }
-    work->group = group;
-    work->state = SRV_WORK_COMPUTING;
-    if (work->line_count > 0) {
-        srv_work_list_append(&group->lines, work);
-        group->ready += work->ready;
-    } else {
-        srv_work_list_append(&group->slices, work);
-        group->idle_slices++;
-    }
-    if (scheduler->idle_workers > 0)
-        pthread_cond_broadcast(&scheduler->compute);
-    return true;
-}
-
-void srv_group_leave(struct srv_scheduler *scheduler, struct srv_work *work)
-{
-    struct srv_model_group *group = work->group;
-    work->group = NULL;
-    if (work->line_count > 0) {
-        srv_work_list_remove(&group->lines, work);
-        group->ready -= work->ready;
-        work->ready = 0;
-    } else {
-        srv_work_list_remove(&group->slices, work);
-        if (work->taken == 0)
-            group->idle_slices--;
-    }
-    srv_group_release(scheduler, group);
-}
-
-static void fail_list(struct srv_scheduler *scheduler, struct srv_work_list *list,
-                      const struct efm_error *error, double now)
-{
-    struct srv_work *next;
-    for (struct srv_work *work = list->first; work != NULL; work = next) {
-        next = work->next;
-        api_problem_set(&work->problem, API_P_NO_MEMORY, NULL, "%s", error->message);
-        srv_work_end(scheduler, work, now);
-    }
-}
-
-void srv_group_fail(struct srv_scheduler *scheduler, const struct efm_model *model,
-                    const struct efm_error *error, double now)
-{
-    struct srv_model_group *group = find_group(scheduler, model);
-    if (group == NULL)
-        return;
-    group->holders++;
-    fail_list(scheduler, &group->lines, error, now);
-    fail_list(scheduler, &group->slices, error, now);
-    group->holders--;
-    srv_group_release(scheduler, group);
-}
-
-/* Puts the group at the end of the rotation. */
-static void mark_served(struct srv_scheduler *scheduler, struct srv_model_group *group, double now)
-{
-    group->served = now;
-    remove_group(scheduler, group);
-    append_group(scheduler, group);
-}
+/* ---- batches of lines ---- */
 
 static void mark_started(struct srv_scheduler *scheduler, struct srv_work *work, double now)
 {
@@ -183,8 +18,6 @@ static void mark_started(struct srv_scheduler *scheduler, struct srv_work *work,
     srv_metrics_observe(scheduler->metrics, SRV_M_QUEUE_SECONDS, now - work->submitted, "operation=\"%s\"",
                         work->class->operation);
 }
-
-/* ---- batches of lines ---- */
 
 bool srv_batch_init(struct srv_batch *batch, size_t capacity)
 {
@@ -238,7 +71,7 @@ static void count_ranks(const struct srv_model_group *group, struct rank_count c
     for (const struct srv_work *work = group->lines.first; work != NULL; work = work->next) {
         if (work->ready == 0)
             continue;
-        struct rank_count *count = &counts[rank_of(work)];
+        struct rank_count *count = &counts[srv_work_rank_of(work)];
         count->works++;
         count->lines += work->ready;
     }
@@ -253,7 +86,7 @@ static void take_round(struct srv_scheduler *scheduler, struct srv_batch *batch,
     struct srv_work *next, *work = group->lines.first;
     for (size_t left = group->lines.count; left > 0 && batch->count < limit; left--, work = next) {
         next = work->next;
-        if (work->ready == 0 || rank_of(work) != rank)
+        if (work->ready == 0 || srv_work_rank_of(work) != rank)
             continue;
         size_t count = work->ready < share ? work->ready : share;
         if (count > limit - batch->count)
@@ -284,7 +117,7 @@ static void take_rank(struct srv_scheduler *scheduler, struct srv_batch *batch, 
 static size_t keep_for(struct srv_model_group *group, enum srv_work_rank rank, bool others_first,
                        size_t total, const struct rank_count *count)
 {
-    static const double shares[SRV_RANKS] = {[SRV_RANK_OLD] = 0.25, [SRV_RANK_LOW] = 0.0625};
+    static const double shares[SRV_RANKS] = {[SRV_RANK_OLD] = 0.25, [SRV_RANK_LOW] = LOW_SHARE};
     if (!others_first || count->lines == 0) {
         group->owed[rank] = 0;
         return 0;
@@ -361,7 +194,7 @@ bool srv_batch_form(struct srv_scheduler *scheduler, struct srv_batch *batch, st
     group->slice_next = true;
     batch->group = group;
     batch->count = batch->live = 0;
-    mark_served(scheduler, group, now);
+    srv_group_mark_served(scheduler, group, now);
     withdraw_expired(scheduler, group, now);
     fill_batch(scheduler, batch, now);
     if (group->ready > 0 && scheduler->idle_workers > 0)
@@ -445,21 +278,29 @@ static void count_late(struct srv_scheduler *scheduler, size_t late)
     srv_log(scheduler->log, SRV_LOG_ERROR, "late_evaluation", "\"evaluations\":%zu", late);
 }
 
-static void note_time(struct srv_batch *batch)
+/* A batch of low priority alone counts for many, so that its model comes behind the others too, by the share that
+ * the rank has within a model. */
+static double weight_of(const struct srv_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        if (!batch->owners[i]->low_priority)
+            return 1;
+    return 1 / LOW_SHARE;
+}
+
+static void note_time(struct srv_batch *batch, double weight)
 {
     struct srv_model_group *group = batch->group;
     const double seconds = batch->ended - batch->started;
-    group->service += seconds;
-    if (batch->live == 0)
-        return;
-    const double line = seconds / (double)batch->live;
-    group->line_seconds = group->line_seconds > 0 ? 0.8 * group->line_seconds + 0.2 * line : line;
+    group->service += weight * seconds;
+    srv_pace_note_batch(group, batch);
 }
 
 void srv_batch_return(struct srv_scheduler *scheduler, struct srv_batch *batch)
 {
     enum { STATES = EFM_LINE_NOT_FINITE + 1 };
     size_t ended[STATES] = {0}, stopped = 0, late = 0;
+    const double weight = weight_of(batch); /* while the owners are there */
     for (size_t i = 0; i < batch->count; i++) {
         struct srv_work *work = batch->owners[i];
         enum efm_line_state state = efm_line_state(batch->lines[i]);
@@ -470,6 +311,7 @@ void srv_batch_return(struct srv_scheduler *scheduler, struct srv_batch *batch)
             put_back(batch, work, batch->indices[i]);
         } else {
             work->running--;
+            srv_pace_note_line(batch->group, batch->lines[i]);
             ended[state]++;
             stopped++;
         }
@@ -481,7 +323,7 @@ void srv_batch_return(struct srv_scheduler *scheduler, struct srv_batch *batch)
     for (int state = 0; state < STATES; state++)
         count_ended(scheduler, batch->group->name, (enum efm_line_state)state, ended[state]);
     count_late(scheduler, late);
-    note_time(batch);
+    note_time(batch, weight);
     if (batch->group->ready > 0 && scheduler->idle_workers > 0)
         pthread_cond_broadcast(&scheduler->compute);
     batch->group->holders--;
@@ -503,7 +345,7 @@ struct srv_work *srv_slice_take(struct srv_scheduler *scheduler, struct srv_mode
         group->idle_slices--;
         group->holders++;
         mark_started(scheduler, work, now);
-        mark_served(scheduler, group, now);
+        srv_group_mark_served(scheduler, group, now);
         return work;
     }
     return NULL;

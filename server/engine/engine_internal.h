@@ -53,10 +53,11 @@ struct srv_model_group {
     size_t idle_slices;          /* works in `slices` that no worker holds */
     size_t holders;              /* workers with a batch or slice of this group */
     double served;
-    double service;         /* seconds of workers that it has had: models share time, not turns */
-    double line_seconds;    /* moving average of an evaluation's time over its lines; 0: not known yet */
-    double owed[SRV_RANKS]; /* lines of the next batch that are due to a rank, though others go before it */
-    bool slice_next;        /* lines and slices take turns */
+    double service;          /* seconds of workers that it has had: models share time, not turns */
+    double line_seconds;     /* moving average of an evaluation's time over its lines; 0: not known yet */
+    double line_evaluations; /* moving average of what a line has needed in all; 0: not known yet */
+    double owed[SRV_RANKS];  /* lines of the next batch that are due to a rank, though others go before it */
+    bool slice_next;         /* lines and slices take turns */
 };
 
 /* The lines of one evaluation. The first `live` of them are evaluated; the others were struck out. */
@@ -138,10 +139,26 @@ void srv_work_withdraw(struct srv_scheduler *scheduler, struct srv_work *work, d
 /* (locked) Withdraws what has expired while waiting, at most every SWEEP seconds. */
 void srv_scheduler_sweep(struct srv_scheduler *scheduler, double now);
 
-/* ---- batch.c ---- */
+/* ---- pace.c: all of it (locked) ---- */
+
+void srv_pace_note_batch(struct srv_model_group *group, const struct srv_batch *batch);
+void srv_pace_note_line(struct srv_model_group *group, const struct efm_line *line); /* one that has ended */
+void srv_pace_note_finish(struct srv_scheduler *scheduler, const struct srv_work *work, double now);
+/* Until all that is admitted is done. */
+double srv_pace_seconds(const struct srv_scheduler *scheduler, double now);
+
+/* ---- group.c ---- */
 
 void srv_work_list_append(struct srv_work_list *list, struct srv_work *work);
 void srv_work_list_remove(struct srv_work_list *list, struct srv_work *work);
+
+enum srv_work_rank srv_work_rank_of(const struct srv_work *work);
+
+/* (locked) NULL when no work of the model is in computation. */
+struct srv_model_group *srv_group_find(const struct srv_scheduler *scheduler, const struct efm_model *model);
+
+/* (locked) Puts the group at the end of the rotation. */
+void srv_group_mark_served(struct srv_scheduler *scheduler, struct srv_model_group *group, double now);
 
 /* (locked) Puts a prepared work among those of its model. False when there is no memory. */
 bool srv_group_join(struct srv_scheduler *scheduler, struct srv_work *work, double now);
@@ -154,6 +171,8 @@ double srv_group_claim(const struct srv_model_group *group);
 /* (locked) Ends all works of a model for lack of memory. */
 void srv_group_fail(struct srv_scheduler *scheduler, const struct efm_model *model,
                     const struct efm_error *error, double now);
+
+/* ---- batch.c ---- */
 
 bool srv_batch_init(struct srv_batch *batch, size_t capacity);
 void srv_batch_destroy(struct srv_batch *batch);

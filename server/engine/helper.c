@@ -86,24 +86,12 @@ static void prepare(struct srv_scheduler *scheduler, struct srv_work *work)
     send_on(scheduler, work, good);
 }
 
-/* (locked) Time between two finishes, as long as there was something to do; what was never computed says
- * nothing about the pace of the computation. */
-static void measure_pace(struct srv_scheduler *scheduler, const struct srv_work *work, double now)
-{
-    double seconds = now - fmax(scheduler->last_finish, work->submitted);
-    scheduler->last_finish = now;
-    if (work->first_step == 0 || work->problem.code != API_P_NONE)
-        return;
-    scheduler->seconds_a_work =
-        scheduler->seconds_a_work > 0 ? 0.8 * scheduler->seconds_a_work + 0.2 * seconds : seconds;
-}
-
 /* The work leaves the queue before its owner answers: a client that has its answer must not be refused
  * because of the very request that was answered. */
 static void complete(struct srv_scheduler *scheduler, struct srv_work *work)
 {
     srv_work_list_remove(&scheduler->ended, work);
-    measure_pace(scheduler, work, srv_clock());
+    srv_pace_note_finish(scheduler, work, srv_clock());
     scheduler->admitted--;
     scheduler->bytes -= work->bytes;
     srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_REQUESTS, -1, "");

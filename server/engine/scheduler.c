@@ -108,12 +108,10 @@ void srv_scheduler_sweep(struct srv_scheduler *scheduler, double now)
 
 /* ---- admission ---- */
 
-/* (locked) Until what is admitted now will be done, at the pace of the last finishes. A finish that is
- * overdue counts as well, so the answer is honest before the first one and when the pace drops. */
+/* (locked) */
 static unsigned retry_after(const struct srv_scheduler *scheduler, double now)
 {
-    double pace = fmax(scheduler->seconds_a_work, now - scheduler->last_finish);
-    return (unsigned)fmin(60, fmax(1, ceil(pace * (double)scheduler->admitted)));
+    return (unsigned)fmin(SRV_RETRY_MOST, fmax(1, ceil(srv_pace_seconds(scheduler, now))));
 }
 
 /* (locked) */
@@ -178,6 +176,18 @@ bool srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_work *work
     if (!admitted)
         srv_metrics_add(scheduler->metrics, SRV_M_REJECTED, 1, "reason=\"%s\"", reason);
     return admitted;
+}
+
+struct srv_quota srv_scheduler_quota(struct srv_scheduler *scheduler)
+{
+    struct srv_quota quota = {.most = scheduler->options.max_works};
+    const double now = srv_clock();
+    pthread_mutex_lock(&scheduler->lock);
+    if (!scheduler->draining && scheduler->admitted < quota.most)
+        quota.left = quota.most - scheduler->admitted;
+    quota.seconds = scheduler->admitted > 0 ? retry_after(scheduler, now) : 0;
+    pthread_mutex_unlock(&scheduler->lock);
+    return quota;
 }
 
 size_t srv_scheduler_load(const struct srv_scheduler *scheduler)

@@ -56,8 +56,9 @@ struct srv_work {
     struct efm_line **lines; /* [line_count] after prepare */
     size_t line_count;       /* known at submit: results asked for, which prepare may correct; 0 for slices */
     size_t bytes;            /* memory it will hold, for admission */
+    double evaluations;      /* that each of its lines is expected to need; 0: as those before it */
     double deadline;         /* CLOCK_MONOTONIC seconds; INFINITY: none; prepare may change it */
-    bool low_priority;       /* lines: behind those of other works of the model */
+    bool low_priority;       /* lines: behind those of other works, which leave them a sixteenth */
     atomic_bool *cancelled;  /* borrowed; NULL: cannot be cancelled */
 
     /* written by the scheduler */
@@ -92,11 +93,20 @@ EFM_MUST_CHECK enum efm_status srv_scheduler_create(struct srv_scheduler **sched
                                                     struct srv_metrics *metrics, struct srv_log *log,
                                                     struct efm_error *error);
 
-/* True: admitted, complete will be called. False: refused with API_P_QUEUE_FULL (retry_after from the queue
- * and the measured time per work), API_P_DRAINING, or API_P_TOO_MANY_IMAGES / API_P_BODY_TOO_LARGE for a work
+enum { SRV_RETRY_MOST = 60 };
+
+/* True: admitted, complete will be called. False: refused with API_P_QUEUE_FULL (retry_after, 1 to SRV_RETRY_MOST
+ * seconds: until what is admitted will be done, by the evaluations that it needs and the measured time of one), API_P_DRAINING, or API_P_TOO_MANY_IMAGES / API_P_BODY_TOO_LARGE for a work
  * that would never fit; the work is still the caller's and no callback is called. */
 bool srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_work *work,
                           struct api_problem *problem);
+
+/* The queue as clients see it. */
+struct srv_quota {
+    size_t most, left; /* works that may be admitted, now as well */
+    unsigned seconds;  /* until what is admitted will be done, at most SRV_RETRY_MOST */
+};
+struct srv_quota srv_scheduler_quota(struct srv_scheduler *scheduler);
 
 /* Works that are admitted and unfinished. Takes no lock. */
 size_t srv_scheduler_load(const struct srv_scheduler *scheduler);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/http_internal.h"
+#include "server/http/tls.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -37,8 +38,11 @@ void srv_direct_send(int socket, const struct srv_exchange *exchange, const stru
     efm_buffer_format(&out, "Content-Length: %zu\r\n\r\n", reply->body.size);
     if (strcmp(exchange->method, "HEAD") != 0)
         efm_buffer_append(&out, reply->body.data, reply->body.size);
-    // A few hundred bytes into an empty socket buffer: all or, when the client is gone, nothing.
-    if (out.status == EFM_OK) {
+    void *session = srv_link_session(exchange->connection);
+    if (session != NULL && out.status == EFM_OK) {
+        srv_tls_send_last(session, out.data, out.size);
+    } else if (out.status == EFM_OK) {
+        // A few hundred bytes into an empty socket buffer: all or, when the client is gone, nothing.
         ssize_t sent = send(socket, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL);
         (void)sent;
     }

@@ -11,14 +11,20 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { PROBLEM_LIMIT = 16 * 1024 };
+enum { PROBLEM_LIMIT = 16 * 1024, SPARE = 4096 };
+
+bool srv_exchange_reserve(struct srv_exchange *exchange)
+{
+    exchange->spare = efm_buffer_limited(SPARE);
+    return efm_buffer_reserve(&exchange->spare, SPARE) == EFM_OK;
+}
 
 struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Connection *connection,
                                          struct srv_watch *watch, const char *uri)
 {
     struct srv_exchange *exchange = efm_allocate_array(1, sizeof *exchange);
     char *copy = efm_copy_string(uri);
-    if (exchange == NULL || copy == NULL) {
+    if (exchange == NULL || copy == NULL || !srv_exchange_reserve(exchange)) {
         efm_free(exchange);
         efm_free(copy);
         return NULL;
@@ -51,6 +57,7 @@ void srv_exchange_unref(struct srv_exchange *exchange)
     srv_body_release(&exchange->body);
     srv_target_release(&exchange->target);
     api_reply_release(&exchange->reply);
+    efm_buffer_release(&exchange->spare);
     efm_free(exchange->uri);
     efm_free(exchange);
 }
@@ -79,6 +86,23 @@ const char *srv_exchange_header(const struct srv_exchange *exchange, const char 
     return strcasecmp(name, "Accept") == 0 ? exchange->detached->accept : "";
 }
 
+const char *srv_exchange_key_name(const struct srv_exchange *exchange)
+{
+    static const char mark[] = "key:"; // clients without one are addresses
+    const size_t length = sizeof mark - 1;
+    return strncmp(exchange->pass.client, mark, length) == 0 ? exchange->pass.client + length : "";
+}
+
+bool srv_exchange_is_admin(const struct srv_exchange *exchange)
+{
+    return exchange->pass.admin;
+}
+
+const char *srv_exchange_traceparent(const struct srv_exchange *exchange)
+{
+    return exchange->traceparent;
+}
+
 double srv_exchange_started(const struct srv_exchange *exchange)
 {
     return exchange->started;
@@ -102,7 +126,12 @@ static bool is_request_id(const char *text)
 
 void srv_exchange_identify(struct srv_exchange *exchange)
 {
-    const char *given = srv_link_header(exchange->connection, "X-Request-Id");
+    struct MHD_Connection *connection = exchange->connection;
+    const char *given = srv_link_header(connection, "X-Request-Id");
+    if (srv_link_count(connection, "traceparent") == 1)
+        srv_trace_parse(srv_link_header(connection, "traceparent"), exchange->traceparent);
+    snprintf(exchange->user_agent, sizeof exchange->user_agent, "%s",
+             srv_link_header(connection, "User-Agent"));
     if (is_request_id(given)) {
         memcpy(exchange->request_id, given, strlen(given) + 1);
         return;
@@ -126,23 +155,52 @@ const char *srv_exchange_known_method(const char *method)
     return NULL;
 }
 
+void srv_exchange_describe(const struct srv_exchange *exchange, const struct api_timings *timings,
+                           char out[SRV_DESCRIPTION_SIZE])
+{
+    size_t used = 0;
+    out[0] = '\0';
+    if (timings->queued)
+        used += (size_t)snprintf(out + used, SRV_DESCRIPTION_SIZE - used, ",\"queue_seconds\":%.6f",
+                                 timings->queue);
+    if (timings->computed)
+        used += (size_t)snprintf(out + used, SRV_DESCRIPTION_SIZE - used,
+                                 ",\"infer_seconds\":%.6f,\"encode_seconds\":%.6f", timings->infer,
+                                 timings->encode);
+    if (exchange->traceparent[0] != '\0')
+        snprintf(out + used, SRV_DESCRIPTION_SIZE - used, ",\"trace_id\":\"%.*s\"", SRV_TRACE_ID_LENGTH,
+                 srv_trace_id(exchange->traceparent));
+}
+
+/* Nothing of the query, the headers or the body: they may hold secrets. */
+static void write_line(const struct srv_exchange *exchange, const char *method, int status, size_t bytes,
+                       double seconds)
+{
+    char id[2 * SRV_REQUEST_ID_SIZE + 2], agent[2 * SRV_USER_AGENT_SIZE + 2], more[SRV_DESCRIPTION_SIZE];
+    srv_exchange_describe(exchange, &exchange->reply.timings, more);
+    srv_log(exchange->http->service->log, SRV_LOG_INFO, "request",
+            "\"method\":\"%s\",\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,"
+            "\"client\":\"%s\",\"request_id\":%s,\"user_agent\":%s%s",
+            method, exchange->match.route, status, bytes, seconds, exchange->pass.client,
+            srv_log_quote(exchange->request_id, id, sizeof id),
+            srv_log_quote(exchange->user_agent, agent, sizeof agent), more);
+}
+
 void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes)
 {
     struct srv_metrics *metrics = exchange->http->service->metrics;
     const char *known = srv_exchange_known_method(exchange->method), *route = exchange->match.route;
     const char *method = known == NULL ? "other" : known; // clients can invent others without end
     const double seconds = srv_clock() - exchange->started;
-    char id[2 * SRV_REQUEST_ID_SIZE + 2];
+    srv_admit_leave(exchange); // before the client can have the answer and send the next
     srv_metrics_add(metrics, SRV_M_HTTP_REQUESTS, 1, "method=\"%s\",route=\"%s\",code=\"%d\"", method, route,
                     status);
     srv_metrics_observe(metrics, SRV_M_HTTP_SECONDS, seconds, "route=\"%s\"", route);
     srv_metrics_add(metrics, SRV_M_HTTP_IN_FLIGHT, -1, "");
     if (status == SRV_CLIENT_GONE)
         srv_metrics_add(metrics, SRV_M_CANCELLED, 1, "reason=\"client_gone\"");
-    srv_log(exchange->http->service->log, SRV_LOG_INFO, "request",
-            "\"method\":\"%s\",\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,"
-            "\"request_id\":%s",
-            method, route, status, bytes, seconds, srv_log_quote(exchange->request_id, id, sizeof id));
+    if (exchange->http->options.access_log)
+        write_line(exchange, method, status, bytes, seconds);
     atomic_fetch_sub(&exchange->http->pending, 1);
 }
 
@@ -214,6 +272,9 @@ void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
 void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply)
 {
     struct srv_http *http = exchange->http;
+    const struct srv_endpoint *endpoint = exchange->match.endpoint;
+    if (endpoint != NULL && endpoint->finish != NULL)
+        endpoint->finish(http->service, reply);
     exchange->reply = *reply;
     api_reply_init(reply, 0);
     // Not followed any longer before it is resumed: the socket may be closed right after that.
@@ -242,17 +303,39 @@ static void instance_of(const struct srv_exchange *exchange, char *out, size_t s
     }
 }
 
-void srv_exchange_render_problem(const struct srv_exchange *exchange, const struct api_problem *problem,
+static void render_body(const struct srv_exchange *exchange, const struct api_problem *problem,
+                        struct efm_buffer *body)
+{
+    char instance[256], trace_id[SRV_TRACE_ID_LENGTH + 1];
+    snprintf(trace_id, sizeof trace_id, "%.*s", SRV_TRACE_ID_LENGTH, srv_trace_id(exchange->traceparent));
+    instance_of(exchange, instance, sizeof instance);
+    api_problem_render(problem, exchange->request_id, trace_id, instance, body);
+    if (body->status != EFM_OK) // the status of the answer says the most of it
+        efm_buffer_release(body);
+}
+
+/* Once: afterwards there is no spare. */
+static void use_spare(struct srv_exchange *exchange, const struct api_problem *problem,
+                      struct api_reply *reply)
+{
+    struct api_problem brief = *problem;
+    brief.field_count = 0;
+    reply->body = exchange->spare;
+    exchange->spare = efm_buffer_limited(0);
+    render_body(exchange, &brief, &reply->body);
+}
+
+void srv_exchange_render_problem(struct srv_exchange *exchange, const struct api_problem *problem,
                                  struct api_reply *reply)
 {
-    char instance[256];
-    instance_of(exchange, instance, sizeof instance);
     api_reply_init(reply, PROBLEM_LIMIT);
     reply->status = api_problem_status(problem->code);
     snprintf(reply->content_type, sizeof reply->content_type, "application/problem+json");
-    api_problem_render(problem, exchange->request_id, instance, &reply->body);
-    if (reply->body.status != EFM_OK) // the status alone says the most of it
-        efm_buffer_release(&reply->body);
+    render_body(exchange, problem, &reply->body);
+    if (reply->body.size == 0)
+        use_spare(exchange, problem, reply);
+    if (problem->code == API_P_UNAUTHORIZED)
+        api_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"efmd\"");
     if (problem->retry_after > 0)
         api_reply_header(reply, "Retry-After", "%u", problem->retry_after);
     if (problem->allow[0] != '\0')
@@ -275,21 +358,42 @@ static bool has_header(const struct api_reply *reply, const char *name)
     return false;
 }
 
+void srv_timings_render(const struct api_timings *timings, double total, char out[SRV_TIMINGS_SIZE])
+{
+    size_t used = 0;
+    if (timings->queued)
+        used += (size_t)snprintf(out, SRV_TIMINGS_SIZE, "queue;dur=%.3f, ", timings->queue * 1e3);
+    if (timings->computed)
+        used += (size_t)snprintf(out + used, SRV_TIMINGS_SIZE - used, "infer;dur=%.3f, encode;dur=%.3f, ",
+                                 timings->infer * 1e3, timings->encode * 1e3);
+    snprintf(out + used, SRV_TIMINGS_SIZE - used, "total;dur=%.3f", total * 1e3);
+}
+
 void srv_exchange_each_header(const struct srv_exchange *exchange, const struct api_reply *reply,
                               void (*visit)(void *context, const char *name, const char *value),
                               void *context)
 {
     static const char *const fallbacks[][2] = {
         {"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-store"}, {"Vary", "Accept"}};
+    char timings[SRV_TIMINGS_SIZE];
     if (reply->content_type[0] != '\0')
         visit(context, "Content-Type", reply->content_type);
     visit(context, "X-Request-Id", exchange->request_id);
+    if (exchange->stream == NULL) { // one that goes on has no end yet
+        srv_timings_render(&reply->timings, srv_clock() - exchange->started, timings);
+        visit(context, "Server-Timing", timings);
+    }
     for (size_t i = 0; i < sizeof fallbacks / sizeof fallbacks[0]; i++) {
         if (!has_header(reply, fallbacks[i][0]))
             visit(context, fallbacks[i][0], fallbacks[i][1]);
     }
     for (size_t i = 0; i < reply->header_count; i++)
         visit(context, reply->headers[i].name, reply->headers[i].value);
+    if (exchange->pass.cors) {
+        visit(context, "Access-Control-Allow-Origin", srv_link_header(exchange->connection, "Origin"));
+        visit(context, "Access-Control-Expose-Headers", "*");
+        visit(context, "Vary", "Origin");
+    }
     if (exchange->close)
         visit(context, "Connection", "close");
 }

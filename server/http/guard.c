@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/guard.h"
 
-#include "core/base/buffer.h"
 #include "core/base/memory.h"
 #include "server/http/guard_keys.h"
+#include "server/http/secret_file.h"
+#include "server/log.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { CLIENTS = 4096, FILE_MOST = 1 << 20, LOOK_SECONDS = 1, WORDS_MOST = 32, WORD_SIZE = 128 };
+enum { CLIENTS = 4096, LOOK_SECONDS = 1, WORDS_MOST = 32, WORD_SIZE = 128 };
 
 struct word_list {
     char words[WORDS_MOST][WORD_SIZE];
@@ -30,7 +29,8 @@ struct client {
 
 struct srv_guard {
     struct word_list hosts, origins;
-    bool any_origin, loopback, admin_open;
+    bool any_origin, any_host, any_address, loopback, admin_open;
+    struct srv_log *log;
     size_t client_requests;
     char keys_file[512];
     pthread_mutex_t lock; /* of all below */
@@ -87,38 +87,16 @@ static bool lists(const struct word_list *list, const char *word)
 
 /* ---- the file of keys ---- */
 
-static enum efm_status read_file(const char *path, struct efm_buffer *out, struct stat *facts,
-                                 struct efm_error *error)
-{
-    char piece[4096];
-    ssize_t got = 0;
-    const int file = open(path, O_RDONLY | O_CLOEXEC);
-    bool good = file >= 0 && fstat(file, facts) == 0;
-    while (good && (got = read(file, piece, sizeof piece)) > 0)
-        good = efm_buffer_append(out, piece, (size_t)got) == EFM_OK;
-    good = good && got == 0;
-    const int reason = errno;
-    explicit_bzero(piece, sizeof piece);
-    if (file >= 0)
-        close(file);
-    if (good)
-        return EFM_OK;
-    return efm_error_set(error, EFM_E_IO, "the file of keys %.150s cannot be read: %s", path,
-                         out->status == EFM_OK ? strerror(reason) : "it is too large");
-}
-
 /* (locked, or at creation) Puts what the file says in place of what was read before; on failure that stays. */
 static enum efm_status read_keys(struct srv_guard *guard, struct efm_error *error)
 {
-    struct efm_buffer text = efm_buffer_limited(FILE_MOST);
+    struct efm_buffer text;
     struct srv_keys keys = {0};
     struct stat facts;
-    enum efm_status status = read_file(guard->keys_file, &text, &facts, error);
+    enum efm_status status = srv_secret_file_read(&text, guard->keys_file, "the file of keys", &facts, error);
     if (status == EFM_OK)
         status = srv_keys_parse(&keys, (const char *)text.data, text.size, error);
-    if (text.data != NULL)
-        explicit_bzero(text.data, text.size);
-    efm_buffer_release(&text);
+    srv_secret_file_release(&text);
     if (status != EFM_OK)
         return status;
     srv_keys_release(&guard->keys);
@@ -141,8 +119,16 @@ static void look_at_file(struct srv_guard *guard)
          facts.st_size == guard->size))
         return;
     // one that cannot be read leaves the keys as they were: half a file must not lock everybody out, or let anybody in
-    if (read_keys(guard, NULL) != EFM_OK)
-        guard->changed = facts.st_mtim, guard->size = facts.st_size;
+    struct efm_error error = {0};
+    char quoted[2 * sizeof error.message];
+    if (read_keys(guard, &error) == EFM_OK) {
+        srv_log(guard->log, SRV_LOG_INFO, "keys_read", "\"keys\":%zu", guard->keys.count);
+        return;
+    }
+    guard->changed = facts.st_mtim;
+    guard->size = facts.st_size;
+    srv_log(guard->log, SRV_LOG_ERROR, "keys_refused", "\"error\":%s",
+            srv_log_quote(error.message, quoted, sizeof quoted));
 }
 
 /* ---- life ---- */
@@ -158,15 +144,16 @@ enum efm_status srv_guard_create(struct srv_guard **guard, const struct srv_guar
     made->loopback = options->loopback;
     made->admin_open = options->admin_open;
     made->client_requests = options->client_requests;
+    made->log = options->log;
     made->clients = efm_allocate_array(CLIENTS, sizeof *made->clients);
     snprintf(made->keys_file, sizeof made->keys_file, "%s", options->keys_file);
     enum efm_status status =
         made->clients == NULL ? efm_error_set(error, EFM_E_MEMORY, "no memory for the guard") : EFM_OK;
-    const char *hosts = options->hosts;
-    if (hosts[0] == '\0' && options->loopback)
-        hosts = "localhost 127.0.0.1 [::1]";
+    made->any_host = options->hosts[0] == '\0' && !options->loopback;
+    made->any_address = options->hosts[0] == '\0';
     if (status == EFM_OK)
-        status = parse_words(&made->hosts, hosts, is_host, "the host names", error);
+        status = parse_words(&made->hosts, made->any_address ? "localhost" : options->hosts, is_host,
+                             "the host names", error);
     if (status == EFM_OK)
         status = parse_words(&made->origins, options->origins, is_origin, "the origins", error);
     if (status == EFM_OK && made->keys_file[0] != '\0')
@@ -200,23 +187,38 @@ bool srv_guard_has_keys(struct srv_guard *guard)
 /* The name in a Host header without its port. */
 static bool host_name(const char *header, char out[WORD_SIZE])
 {
-    size_t length = header[0] == '[' ? strcspn(header, "]") + 1 : strcspn(header, ":");
-    if (length == 0 || length >= WORD_SIZE || length > strlen(header) ||
-        (header[length] != '\0' && header[length] != ':') ||
-        strspn(header + length + (header[length] == ':'), "0123456789") !=
-            strlen(header + length + (header[length] == ':')))
+    const size_t length = header[0] == '[' ? strcspn(header, "]") + 1 : strcspn(header, ":");
+    if (length == 0 || length >= WORD_SIZE || length > strlen(header))
+        return false;
+    const char *port = header + length;
+    if (*port == ':')
+        port++;
+    else if (*port != '\0')
+        return false;
+    if (port[strspn(port, "0123456789")] != '\0')
         return false;
     memcpy(out, header, length);
     out[length] = '\0';
     return true;
 }
 
+static bool is_address(const char *name)
+{
+    struct in6_addr address;
+    char inner[WORD_SIZE];
+    if (name[0] != '[')
+        return inet_pton(AF_INET, name, &address) == 1;
+    snprintf(inner, sizeof inner, "%s", name + 1);
+    inner[strcspn(inner, "]")] = '\0';
+    return inet_pton(AF_INET6, inner, &address) == 1;
+}
+
 static bool check_host(const struct srv_guard *guard, const char *header, struct api_problem *problem)
 {
     char name[WORD_SIZE];
-    if (guard->hosts.count == 0)
+    if (guard->any_host)
         return true;
-    if (host_name(header, name) && lists(&guard->hosts, name))
+    if (host_name(header, name) && (lists(&guard->hosts, name) || (guard->any_address && is_address(name))))
         return true;
     return api_problem_set(problem, API_P_MISDIRECTED, NULL,
                            "the Host header names none of the hosts that this server is (see --allow-host)");
@@ -258,10 +260,11 @@ static const char *bearer_token(const char *header)
     return header + 6 + strspn(header + 6, " \t");
 }
 
-static bool check_without_keys(const struct srv_guard *guard, enum srv_scope scope, const char **reason,
-                               struct api_problem *problem)
+static bool check_without_keys(const struct srv_guard *guard, enum srv_scope scope,
+                               struct srv_guard_pass *pass, const char **reason, struct api_problem *problem)
 {
-    if (scope != SRV_SCOPE_ADMIN || guard->loopback || guard->admin_open)
+    pass->admin = guard->loopback || guard->admin_open;
+    if (scope != SRV_SCOPE_ADMIN || pass->admin)
         return true;
     *reason = "admin";
     return api_problem_set(
@@ -284,7 +287,7 @@ static bool check_key(struct srv_guard *guard, const struct srv_guard_request *r
     if (scope == SRV_SCOPE_OPEN)
         return true;
     if (!srv_guard_has_keys(guard))
-        return check_without_keys(guard, scope, reason, problem);
+        return check_without_keys(guard, scope, pass, reason, problem);
     if (token[0] == '\0')
         return refuse_key("no_key", "send a key: Authorization: Bearer KEY", reason, problem);
     pthread_mutex_lock(&guard->lock);
@@ -298,6 +301,7 @@ static bool check_key(struct srv_guard *guard, const struct srv_guard_request *r
     if (time(NULL) >= key.expires)
         return refuse_key("expired_key", "the key has expired", reason, problem);
     snprintf(pass->client, sizeof pass->client, "key:%s", key.name);
+    pass->admin = key.admin;
     if (scope == SRV_SCOPE_ADMIN ? key.admin : key.infer || key.admin)
         return true;
     *reason = "scope";

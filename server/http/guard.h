@@ -21,21 +21,22 @@
 #include <stddef.h>
 
 enum srv_scope {
-    SRV_SCOPE_OPEN, /* health, the contract, the index: nobody is asked */
+    SRV_SCOPE_ADMIN, /* first, so that an endpoint that says nothing is shut */
     SRV_SCOPE_INFER,
-    SRV_SCOPE_ADMIN
+    SRV_SCOPE_OPEN /* health, the contract, the index: nobody is asked for a key */
 };
 
 struct srv_guard_options {
     const char *keys_file; /* "" for none */
+    /* Names that the server may be asked under, with spaces between, without ports; "": localhost and all addresses when it listens
+     * on loopback, else any. An address is no name that a stranger's page could be given under. */
+    const char *hosts;
     const char
-        *hosts; /* names the server may be asked under, with spaces between, without ports; "" the loopback
-                              names when it listens on loopback, else any */
-    const char
-        *origins;  /* of pages that may ask, as https://example.org, with spaces between; "*" any; "" none */
+        *origins; /* of pages that may ask, as https://example.org, with spaces between; "*": any; "": none */
     bool loopback; /* it listens on loopback */
     bool admin_open;
     size_t client_requests; /* that one client may have under way; 0: no limit of its own */
+    struct srv_log *log;    /* borrowed; NULL: none */
 };
 
 struct srv_guard;
@@ -59,6 +60,7 @@ struct srv_guard_pass {
     char
         client[SRV_CLIENT_SIZE]; /* "key:NAME" or the address: whose share of the server this request takes */
     bool cors;                   /* the origin is allowed: answer with Access-Control-Allow-Origin */
+    bool admin;                  /* it may do what takes the scope admin */
 };
 
 /* False with API_P_MISDIRECTED, API_P_FOREIGN_ORIGIN, API_P_UNAUTHORIZED (no key, a wrong one, an expired one) or API_P_FORBIDDEN (the key's

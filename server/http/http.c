@@ -2,9 +2,11 @@
 #include "core/base/memory.h"
 #include "server/clock.h"
 #include "server/http/http_internal.h"
+#include "server/http/tls.h"
 #include "server/log.h"
 #include "server/metrics.h"
 
+#include <arpa/inet.h>
 #include <microhttpd.h>
 #include <string.h>
 #include <time.h>
@@ -56,6 +58,29 @@ size_t srv_link_count(struct MHD_Connection *connection, const char *name)
 const char *srv_link_reason(int status)
 {
     return MHD_get_reason_phrase_for((unsigned)status);
+}
+
+void *srv_link_session(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    return info == NULL ? NULL : info->tls_session;
+}
+
+void srv_link_address(struct MHD_Connection *connection, char *out, size_t size)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info == NULL ? NULL : info->client_addr;
+    const char *text = NULL;
+    if (address != NULL && address->sa_family == AF_INET)
+        text = inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, out,
+                         (socklen_t)size);
+    else if (address != NULL && address->sa_family == AF_INET6)
+        text = inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, out,
+                         (socklen_t)size);
+    if (text == NULL)
+        out[0] = '\0';
 }
 
 const char *srv_http_library(void)
@@ -238,13 +263,19 @@ static enum efm_status start_daemon(struct srv_http *http, const char *address, 
     if (threads > options->connection_limit)
         threads = options->connection_limit; // each takes a share of the connections
     const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                           (http->tls ? MHD_USE_TLS : 0u) |
                            (MHD_is_feature_supported(MHD_FEATURE_EPOLL) ? MHD_USE_EPOLL : MHD_USE_POLL);
-    struct MHD_OptionItem extra[] = {
-        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    if (threads < 2)
-        extra[0] = extra[1]; // a pool of one is no pool
+    struct MHD_OptionItem extra[5] = {{MHD_OPTION_END, 0, NULL}};
+    size_t count = 0;
+    if (threads > 1) // a pool of one is no pool
+        extra[count++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL};
+    if (http->tls) {
+        extra[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, options->tls->certificate};
+        extra[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, options->tls->key};
+        extra[count++] =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)srv_tls_priorities};
+    }
+    extra[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT,
         options->connection_limit, MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout,
@@ -274,6 +305,7 @@ enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_op
         return efm_error_set(error, EFM_E_MEMORY, "there is no memory for the server");
     made->options = *options;
     made->options.address = NULL;
+    made->tls = options->tls != NULL;
     made->service = service;
     made->budget.limit = options->max_buffered;
     enum efm_status status = init_locks(made, error);
@@ -289,6 +321,7 @@ enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_op
     service->http = made;
     if (status == EFM_OK)
         status = start_daemon(made, options->address, error);
+    made->options.tls = NULL; // lent for the start alone
     if (status != EFM_OK) {
         *http = service->http = NULL;
         srv_http_destroy(made);

@@ -21,6 +21,7 @@
 #include "api/message.h"
 #include "api/parameters.h"
 #include "api/problem.h"
+#include "server/http/guard.h"
 #include "server/service.h"
 
 #include <stdatomic.h>
@@ -65,6 +66,9 @@ struct srv_endpoint {
     const char *gives;                            /* media types of the answer */
     const char *help;                             /* one sentence */
     const char *detail;                           /* more for documents, may be NULL */
+    enum srv_scope scope;                         /* that a key must have */
+    /* Any thread: looks through every answer before it is sent; NULL: nothing. */
+    void (*finish)(struct srv_service *service, struct api_reply *reply);
 };
 
 /* All endpoints of the daemon: server/endpoints/routes.c. */
@@ -76,8 +80,15 @@ const struct api_message *srv_exchange_message(const struct srv_exchange *exchan
 const char *srv_exchange_name(const struct srv_exchange *exchange); /* what stood for {name}; "" for none */
 const char *srv_exchange_request_id(const struct srv_exchange *exchange);
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name); /* "" when absent */
+/* The traceparent that the request came with, well-formed, or "". */
+const char *srv_exchange_traceparent(const struct srv_exchange *exchange);
 double
 srv_exchange_started(const struct srv_exchange *exchange); /* CLOCK_MONOTONIC seconds of the first byte */
+
+/* The name of the key that it came with; "" without keys. */
+const char *srv_exchange_key_name(const struct srv_exchange *exchange);
+/* True when the client may do what takes the scope admin. */
+bool srv_exchange_is_admin(const struct srv_exchange *exchange);
 
 /* Set once the client has gone or the server stops now; stays valid until the answer. */
 atomic_bool *srv_exchange_cancelled(struct srv_exchange *exchange);
@@ -131,8 +142,9 @@ struct srv_kept_request {
     const char *content_type, *accept; /* copied */
     uint8_t *body;                     /* owned (efm_free), taken over; may be NULL */
     size_t body_size;
-    const char *request_id; /* copied */
-    atomic_bool *cancelled; /* borrowed until the answer; NULL: cannot be cancelled */
+    const char *request_id;  /* copied */
+    const char *traceparent; /* copied; NULL or "": none */
+    atomic_bool *cancelled;  /* borrowed until the answer; NULL: cannot be cancelled */
     void (*answer)(void *context, struct api_reply *reply);
     void *context;
 };
@@ -142,6 +154,8 @@ struct srv_kept_request {
  * srv_http_pending, not in the metrics of HTTP. Not on an event thread. */
 bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request);
 
+struct srv_tls;
+
 struct srv_http_options {
     const struct srv_endpoint *const *routes; /* borrowed */
     size_t route_count;
@@ -149,10 +163,13 @@ struct srv_http_options {
     uint16_t port;       /* 0: any free one */
     size_t max_body, max_image_body;
     unsigned connection_limit;
-    unsigned idle_timeout;  /* seconds without a byte */
-    double body_timeout;    /* seconds for a whole request to arrive */
-    unsigned event_threads; /* >= 1 */
-    size_t max_buffered;    /* bytes of bodies being received, over all connections: past it 429 */
+    unsigned idle_timeout;     /* seconds without a byte */
+    double body_timeout;       /* seconds for a whole request to arrive */
+    unsigned event_threads;    /* >= 1 */
+    bool access_log;           /* a line in the log for every request */
+    struct srv_guard *guard;   /* borrowed; NULL: everything is open to everybody */
+    const struct srv_tls *tls; /* borrowed until create returns; NULL: plain HTTP */
+    size_t max_buffered;       /* bytes of bodies being received, over all connections: past it 429 */
 };
 
 struct srv_http;

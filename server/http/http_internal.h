@@ -10,7 +10,10 @@
  *   listen.c    the socket
  *   upload.c    bodies that the endpoint takes as they arrive
  *   stream.c    answers that go on
+ *   trace.c     the traceparent header
  *   file_reply.c, range.c   answers that are files, and parts of them
+ *   guard.c, guard_keys.c   who may ask
+ *   tls.c       certificate and key
  *   replay.c    exchanges without a connection
  *
  * Life of an exchange: made when the request line is there, it has two references: one of the connection,
@@ -25,6 +28,7 @@
 #include "server/http/body.h"
 #include "server/http/http.h"
 #include "server/http/router.h"
+#include "server/http/trace.h"
 #include "server/http/watcher.h"
 
 #include <pthread.h>
@@ -33,7 +37,13 @@
 struct MHD_Connection;
 struct MHD_Daemon;
 
-enum { SRV_REQUEST_ID_SIZE = 129, SRV_CLIENT_GONE = 499 };
+enum {
+    SRV_REQUEST_ID_SIZE = 129,
+    SRV_USER_AGENT_SIZE = 81,
+    SRV_DESCRIPTION_SIZE = 256,
+    SRV_TIMINGS_SIZE = 128,
+    SRV_CLIENT_GONE = 499
+};
 
 /* What an exchange without a connection has in its place. */
 struct srv_detached {
@@ -52,6 +62,7 @@ struct srv_http {
     struct srv_watcher *watcher;
     struct srv_budget budget;
     uint16_t port;
+    bool tls;
     atomic_bool announced, draining;
     atomic_size_t pending; /* exchanges not answered */
     pthread_mutex_t mutex;
@@ -80,12 +91,16 @@ struct srv_exchange {
     atomic_bool cancelled, answered;
     double started;
     char request_id[SRV_REQUEST_ID_SIZE];
-    char *uri; /* owned, as sent */
+    char traceparent[SRV_TRACEPARENT_SIZE]; /* "": none */
+    char user_agent[SRV_USER_AGENT_SIZE];   /* cut */
+    char *uri;                              /* owned, as sent */
     struct srv_target target;
     struct srv_match match;
     const char
         *method; /* as sent; the message says GET for HEAD. Outlives the request if an endpoint has it */
     struct api_message message;
+    struct srv_guard_pass pass; /* what the guard found; its share is taken while `entered` */
+    bool entered;
     struct srv_body body;
     void *upload; /* owned, in place of the body; NULL: none, or taken */
     /* of the event thread */
@@ -96,6 +111,7 @@ struct srv_exchange {
     size_t lingered; /* bytes read away after a direct answer */
     bool deferred, handling;
     /* written by the answer */
+    struct efm_buffer spare; /* room for a problem when there is no memory for one */
     struct api_reply reply;
     struct srv_stream *stream; /* owned; NULL: the answer is whole */
     int file;                  /* owned, in place of the reply's body; -1: none */
@@ -119,9 +135,12 @@ struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Conne
 void srv_exchange_unref(struct srv_exchange *exchange);
 /* Counts and logs the one line of a request. */
 void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes);
+/* Members of a log line, with a leading comma: where the time went, and the trace. */
+void srv_exchange_describe(const struct srv_exchange *exchange, const struct api_timings *timings,
+                           char out[SRV_DESCRIPTION_SIZE]);
 /* `method` as a constant, NULL when it is an unusual one. */
 const char *srv_exchange_known_method(const char *method);
-/* An X-Request-Id of the client's, or a fresh one. */
+/* What the request says of itself: an X-Request-Id of the client's or a fresh one, traceparent, User-Agent. */
 void srv_exchange_identify(struct srv_exchange *exchange);
 /* Makes the answer the caller's to give, and gives up what came with the request; false after another. */
 bool srv_exchange_claim(struct srv_exchange *exchange);
@@ -129,9 +148,13 @@ bool srv_exchange_claim(struct srv_exchange *exchange);
 void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply);
 /* Gives up the duty to answer, after which the server may be torn down. */
 void srv_exchange_settle(struct srv_exchange *exchange);
-/* The problem as a reply; the caller releases it or hands it on. */
-void srv_exchange_render_problem(const struct srv_exchange *exchange, const struct api_problem *problem,
+/* Room for one problem to be rendered without memory; false when there is none even now. */
+bool srv_exchange_reserve(struct srv_exchange *exchange);
+/* The problem as a reply, by whoever has the duty to answer; the caller releases it or hands it on. */
+void srv_exchange_render_problem(struct srv_exchange *exchange, const struct api_problem *problem,
                                  struct api_reply *reply);
+/* The value of Server-Timing; `total` in seconds. */
+void srv_timings_render(const struct api_timings *timings, double total, char out[SRV_TIMINGS_SIZE]);
 /* Every header of an answer but those about its length. */
 void srv_exchange_each_header(const struct srv_exchange *exchange, const struct api_reply *reply,
                               void (*visit)(void *context, const char *name, const char *value),
@@ -169,6 +192,13 @@ void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply)
 void srv_detached_free(struct srv_detached *detached); /* NULL is fine */
 void srv_detached_cancel_all(struct srv_http *http);
 
+/* admit.c: who may ask. False with a problem. */
+bool srv_admit_client(struct srv_exchange *exchange, enum srv_scope scope, struct api_problem *problem);
+/* The headers that let a page of an allowed origin ask, for the answer to OPTIONS. */
+void srv_admit_preflight(const struct srv_exchange *exchange, struct api_reply *reply);
+/* Gives the client's share back; may be repeated. */
+void srv_admit_leave(struct srv_exchange *exchange);
+
 /* direct.c: writes a whole answer on the socket without waiting, and ends the sending side. */
 void srv_direct_send(int socket, const struct srv_exchange *exchange, const struct api_reply *reply);
 
@@ -182,5 +212,8 @@ void srv_link_resume(struct MHD_Connection *connection);
 const char *srv_link_header(struct MHD_Connection *connection, const char *name); /* "" when absent */
 size_t srv_link_count(struct MHD_Connection *connection, const char *name);       /* how often it is there */
 const char *srv_link_reason(int status);
+void *srv_link_session(struct MHD_Connection *connection); /* of TLS; NULL without */
+/* The peer's address as text, "" when it is none of the Internet's. */
+void srv_link_address(struct MHD_Connection *connection, char *out, size_t size);
 
 #endif

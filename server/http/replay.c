@@ -37,13 +37,17 @@ void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply)
     struct srv_http *http = exchange->http;
     struct srv_detached *detached = exchange->detached;
     struct api_reply answer = *reply;
-    char id[2 * SRV_REQUEST_ID_SIZE + 2];
+    char id[2 * SRV_REQUEST_ID_SIZE + 2], more[SRV_DESCRIPTION_SIZE], timings[SRV_TIMINGS_SIZE];
     api_reply_init(reply, 0);
     unlist(http, detached);
+    const double seconds = srv_clock() - exchange->started;
+    srv_exchange_describe(exchange, &answer.timings, more);
     srv_log(http->service->log, SRV_LOG_INFO, "replayed",
-            "\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,\"request_id\":%s",
-            exchange->match.route, answer.status, answer.body.size, srv_clock() - exchange->started,
-            srv_log_quote(exchange->request_id, id, sizeof id));
+            "\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,\"request_id\":%s%s",
+            exchange->match.route, answer.status, answer.body.size, seconds,
+            srv_log_quote(exchange->request_id, id, sizeof id), more);
+    srv_timings_render(&answer.timings, seconds, timings);
+    api_reply_header(&answer, "Server-Timing", "%s", timings);
     detached->answer(detached->context, &answer);
     atomic_fetch_sub(&http->pending, 1);
     srv_exchange_settle(exchange);
@@ -136,7 +140,7 @@ bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request)
     const size_t body_size = request->body_size;
     efm_free(request->body);
     request->body = NULL;
-    if (detached == NULL || uri == NULL) {
+    if (detached == NULL || uri == NULL || !srv_exchange_reserve(exchange)) {
         srv_detached_free(detached);
         efm_free(uri);
         efm_free(exchange);
@@ -153,6 +157,8 @@ bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request)
     exchange->phase = SRV_PHASE_HANDLED;
     snprintf(exchange->request_id, sizeof exchange->request_id, "%s",
              request->request_id == NULL ? "" : request->request_id);
+    if (request->traceparent != NULL)
+        srv_trace_parse(request->traceparent, exchange->traceparent);
     api_reply_init(&exchange->reply, 0);
     atomic_init(&exchange->references, 2); // this call's, and that of the duty to answer
     enlist(http, exchange);

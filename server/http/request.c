@@ -83,6 +83,9 @@ static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_pro
     if (atomic_load(&http->draining) && !is_exempt(exchange->match.route))
         return refuse_draining(exchange, problem);
     const struct srv_endpoint *endpoint = exchange->match.endpoint;
+    // a browser asks whether it may (OPTIONS) without the key
+    if (!srv_admit_client(exchange, endpoint == NULL ? SRV_SCOPE_OPEN : endpoint->scope, problem))
+        return false;
     fill_message(exchange);
     size_t limit = endpoint == NULL ? 0 : endpoint->max_body;
     if (limit == SRV_BODY_UPLOAD)
@@ -149,6 +152,7 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
         api_reply_init(&reply, 0);
         reply.status = 204;
         api_reply_header(&reply, "Allow", "%s", exchange->match.allow);
+        srv_admit_preflight(exchange, &reply);
         srv_exchange_reply(exchange, &reply);
         return answer_early(exchange, length);
     }
@@ -281,7 +285,7 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 
 void srv_request_late(int socket, void *context)
 {
-    const struct srv_exchange *exchange = context;
+    struct srv_exchange *exchange = context;
     struct api_problem problem = {0};
     struct api_reply reply;
     api_problem_set(&problem, API_P_REQUEST_TIMEOUT, NULL, "the request did not arrive within %g seconds",

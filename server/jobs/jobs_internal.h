@@ -15,6 +15,7 @@
 #define SRV_JOB_GONE "gone"
 
 enum { SRV_JOB_TRAIN, SRV_JOB_REQUEST, SRV_JOB_GROUPS };
+enum { SRV_JOB_STRAYS = 16 };
 
 struct srv_jobs {
     struct srv_store *store;
@@ -30,6 +31,8 @@ struct srv_jobs {
     /* under the mutex */
     double seconds_a_job[SRV_JOB_GROUPS]; /* of the last ones; 0: none has ended yet */
     double next_sweep;                    /* for blobs without a job, by the clock of the store */
+    char strays[SRV_JOB_GROUPS][SRV_JOB_STRAYS]
+               [API_JOB_ID_SIZE]; /* leased by us, nobody works on them; "": none */
 };
 
 const char *srv_job_group(const char *kind);

@@ -41,6 +41,7 @@ static enum efm_status begin(void *context, struct srv_jobs *jobs, struct srv_jo
         srv_job_end(jobs, held, change);
         return EFM_OK;
     }
+    held->record.lease = srv_store_now(jobs->store) + SRV_JOBS_LEASE; // of a stray it may be old
     job->attempts++;
     if (job->started == 0)
         job->started = srv_store_now(jobs->store);
@@ -71,10 +72,68 @@ static void bury(struct srv_jobs *jobs, const struct srv_record *claimed)
     srv_jobs_changed(jobs, job.id);
 }
 
+/* ---- strays: a store that fails for a moment leaves jobs leased that nobody works on ---- */
+
+static int group_number(const char *group)
+{
+    return strcmp(group, "train") == 0 ? SRV_JOB_TRAIN : SRV_JOB_REQUEST;
+}
+
+/* To be begun by the next claim. One too many is left to its lease, which runs out. */
+static void keep_stray(struct srv_jobs *jobs, const char *group, const char *id)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    for (size_t i = 0; i < SRV_JOB_STRAYS; i++) {
+        char *stray = jobs->strays[group_number(group)][i];
+        if (stray[0] != '\0')
+            continue;
+        snprintf(stray, API_JOB_ID_SIZE, "%.63s", id);
+        break;
+    }
+    pthread_mutex_unlock(&jobs->mutex);
+}
+
+static bool take_stray(struct srv_jobs *jobs, const char *group, char id[API_JOB_ID_SIZE])
+{
+    id[0] = '\0';
+    pthread_mutex_lock(&jobs->mutex);
+    for (size_t i = 0; i < SRV_JOB_STRAYS && id[0] == '\0'; i++) {
+        char *stray = jobs->strays[group_number(group)][i];
+        memcpy(id, stray, API_JOB_ID_SIZE);
+        stray[0] = '\0';
+    }
+    pthread_mutex_unlock(&jobs->mutex);
+    return id[0] != '\0';
+}
+
+/* EFM_E_NOT_FOUND when none is to be begun. */
+static enum efm_status begin_stray(struct srv_jobs *jobs, const char *group, struct api_job *job,
+                                   struct efm_error *error)
+{
+    char id[API_JOB_ID_SIZE];
+    while (take_stray(jobs, group, id)) {
+        struct efm_error reason = {0};
+        enum efm_status status = srv_jobs_change(jobs, id, begin, NULL, job, &reason);
+        if (status == EFM_OK && job->state == API_JOB_RUNNING)
+            return EFM_OK;
+        if (status == EFM_OK) {
+            api_job_release(job);
+        } else if (status != EFM_E_FORMAT &&
+                   status != EFM_E_NOT_FOUND) { // those are lost, or left to their lease
+            keep_stray(jobs, group, id);
+            return efm_error_set(error, status, "%s", reason.message);
+        }
+    }
+    return EFM_E_NOT_FOUND;
+}
+
 enum efm_status srv_jobs_claim(struct srv_jobs *jobs, const char *group, struct api_job *job,
                                struct efm_error *error)
 {
     enum { LOOKS = 100 }; // at jobs that end instead of beginning
+    enum efm_status stray = begin_stray(jobs, group, job, error);
+    if (stray != EFM_E_NOT_FOUND)
+        return stray;
     const struct srv_claim claim = {.kind = SRV_RECORD_JOB,
                                     .group = group,
                                     .waiting = "queued",
@@ -90,6 +149,8 @@ enum efm_status srv_jobs_claim(struct srv_jobs *jobs, const char *group, struct 
         status = srv_jobs_change(jobs, record.id, begin, NULL, job, &reason);
         if (status == EFM_E_FORMAT)
             bury(jobs, &record);
+        else if (status != EFM_OK && status != EFM_E_NOT_FOUND)
+            keep_stray(jobs, group, record.id);
         srv_record_release(&record);
         if (status == EFM_OK && job->state == API_JOB_RUNNING)
             return EFM_OK;
@@ -241,7 +302,10 @@ enum efm_status srv_jobs_postpone(struct srv_jobs *jobs, struct api_job *job, do
                                   struct efm_error *error)
 {
     struct report report = {.job = job, .delay = seconds};
-    return srv_jobs_change(jobs, job->id, store_return, &report, NULL, error);
+    enum efm_status status = srv_jobs_change(jobs, job->id, store_return, &report, NULL, error);
+    if (status != EFM_OK && status != EFM_E_NOT_FOUND && status != EFM_E_FORMAT)
+        keep_stray(jobs, srv_job_group(job->kind), job->id);
+    return status;
 }
 
 enum efm_status srv_jobs_give_back(struct srv_jobs *jobs, struct api_job *job, struct efm_error *error)

@@ -253,6 +253,7 @@ static void begin(struct place *place)
         .body = body,
         .body_size = size,
         .request_id = place->job.id,
+        .traceparent = place->job.traceparent,
         .cancelled = &place->cancelled,
         .answer = take_answer,
         .context = place,

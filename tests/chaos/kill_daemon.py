@@ -9,66 +9,22 @@ that it was put with or that a training made. In the end every job ends, none of
 the same bytes as one that was not."""
 
 import hashlib
-import http.client
 import json
-import pathlib
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
+from daemon import Daemon, Gone
+
 SPECS = [{"source": "gaussian", "target": "spiral", "seed": seed, "steps": steps, "batch": 64, "charges": 256,
           "network": {"hidden": 32, "hidden2": 32}} for seed, steps in ((1, 300), (2, 600), (3, 1200))]
 SPIRAL = b'{"toy": "swiss_roll", "count": 2000, "seed": 5}'
+OPTIONS = ["--checkpoint-seconds", "0.15", "--train-threads", "1", "--max-waiting-jobs", "400", "--max-jobs", "1000000",
+           "--replica", "chaos"]
 ENDED = ("succeeded", "failed", "cancelled")
-
-
-class Gone(Exception):
-    """The daemon was killed while the request was under way: what it did is not known."""
-
-
-class Daemon:
-    def __init__(self, program, folder):
-        self.program, self.folder = program, pathlib.Path(folder)
-        self.process = None
-
-    def start(self):
-        port_file = self.folder / "port"
-        port_file.unlink(missing_ok=True)
-        self.log = open(self.folder / "log", "ab")
-        self.process = subprocess.Popen(
-            [self.program, "--listen", "127.0.0.1:0", "--port-file", port_file, "--state-dir", self.folder / "state",
-             "--checkpoint-seconds", "0.15", "--train-threads", "1", "--max-waiting-jobs", "400", "--max-jobs", "1000000", "--replica", "chaos"],
-            stderr=self.log)
-        end = time.monotonic() + 60
-        while not port_file.exists():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"the daemon did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.01)
-        self.port = int(port_file.read_text())
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-    def call(self, method, path, body=None, headers=None):
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            connection.request(method, path, body, headers or {})
-            answer = connection.getresponse()
-            data = answer.read()
-            connection.close()
-        except (OSError, http.client.HTTPException) as error:
-            raise Gone(str(error)) from error
-        return answer.status, data, answer.headers
-
-    def json(self, method, path, body=None, headers=None):
-        status, data, _ = self.call(method, path, None if body is None else json.dumps(body), headers)
-        return status, json.loads(data) if data else None
 
 
 class Ledger:
@@ -199,7 +155,7 @@ def prepare(daemon):
 def undisturbed(program):
     """The digest that each spec ends in when nothing happens."""
     folder = tempfile.mkdtemp(prefix="efmd-chaos-")
-    daemon = Daemon(program, folder)
+    daemon = Daemon(program, folder, OPTIONS)
     daemon.start()
     prepare(daemon)
     models = [daemon.call("GET", f"/v1/models/{name}/weights")[1] for name in ("exact", "other")]
@@ -222,7 +178,7 @@ def main():
     draw = random.Random(seed)
     digests, models = undisturbed(program)
     folder = tempfile.mkdtemp(prefix="efmd-chaos-")
-    daemon, ledger, stop = Daemon(program, folder), Ledger(), threading.Event()
+    daemon, ledger, stop = Daemon(program, folder, OPTIONS), Ledger(), threading.Event()
     known = {hashlib.sha256(model).hexdigest() for model in models}
     daemon.start()
     prepare(daemon)

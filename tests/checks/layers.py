@@ -32,6 +32,7 @@ ANYTHING = ["server/main.c", "server/daemon.c"]
 # Headers of libraries that only these files may know.
 EXCLUSIVE = {
     "microhttpd.h": ["server/http/http.c"],
+    "gnutls/": ["server/http/tls.c"],
     "dnnl.h": ["core/net/onednn_ops"],
     "cblas.h": ["tests/bench/"],
     "spng.h": ["core/image/"],

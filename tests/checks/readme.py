@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every curl line of README.md works as printed: runs the lines of its ```sh blocks in order against a fresh daemon.
-Argument: the program."""
+"""Every curl line of README.md works as printed: runs the lines of its ```sh blocks in order against a fresh daemon. The ```sh blocks
+of docs/http.md follow, each as one script. Argument: the program."""
 
 import os
 import re
@@ -14,11 +14,14 @@ import time
 import sources
 
 
+def blocks_of(name):
+    return re.findall(r"```sh\n(.*?)```", sources.read_text(name), re.S)
+
+
 def main():
     if shutil.which("curl") is None:
         sys.exit(77)
-    blocks = re.findall(r"```sh\n(.*?)```", sources.read_text("README.md"), re.S)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("curl ")]
+    lines = [line for block in blocks_of("README.md") for line in block.splitlines() if line.startswith("curl ")]
     if len(lines) < 5:
         sys.exit("README.md shows fewer than five curl lines")
     work = tempfile.mkdtemp()
@@ -35,12 +38,13 @@ def main():
             time.sleep(0.05)
         with open(port_file, encoding="utf-8") as file:
             environment = dict(os.environ, H="http://127.0.0.1:" + file.read().strip())
-        for line in lines:
-            run = subprocess.run(["bash", "-c", line], cwd=work, env=environment, capture_output=True, timeout=120)
+        for line in lines + blocks_of("docs/http.md"):
+            run = subprocess.run(["bash", "-euo", "pipefail", "-c", line], cwd=work, env=environment, capture_output=True, timeout=120)
             if run.returncode:
-                complaints.append(f"{line}: curl ends with {run.returncode} {run.stdout[:300]}")
-            named = re.search(r" -o (\S+)", line)
-            if named and not run.returncode:
+                complaints.append(f"{line}: ends with {run.returncode} {run.stdout[:300]} {run.stderr[-300:]}")
+            for named in re.finditer(r" -o ([a-z]\S+)", line):
+                if run.returncode:
+                    break
                 path = os.path.join(work, named.group(1))
                 with open(path, "rb") as file:
                     start = file.read(8)

@@ -54,7 +54,7 @@ static inline void check_verdict(bool good, const struct api_problem *problem)
     struct efm_buffer out = efm_buffer_limited(1 << 20);
     if (good != (problem->code == API_P_NONE))
         abort();
-    api_problem_render(problem, "req", "/", &out);
+    api_problem_render(problem, "req", "", "/", &out);
     json_t *json = json_loadb((const char *)out.data, out.size, JSON_REJECT_DUPLICATES, NULL);
     if (json == NULL)
         abort();

@@ -78,14 +78,16 @@ static void broken_http(void **state)
     } cases[] = {
         {"NONSENSE\r\n\r\n", 0, 499},
         {"GET\r\n\r\n", 0, 499},
-        {"GET /livez HTTP/9.9\r\nHost: x\r\n\r\n", 0, 505},
-        {"POST /v1/transfer HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n", 0, 499},
-        {"POST /v1/transfer HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 0, 499},
-        {"POST /v1/transfer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n", 0, 499},
-        {"POST /v1/transfer?model=plane HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 0,
-         499},
-        {"GET /%zz%00%ff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400, 404},
-        {"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400, 404},
+        {"GET /livez HTTP/9.9\r\nHost: localhost\r\n\r\n", 0, 505},
+        {"POST /v1/transfer HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n", 0, 499},
+        {"POST /v1/transfer HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 0, 499},
+        {"POST /v1/transfer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+         0, 499},
+        {"POST /v1/transfer?model=plane HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+         "chunked\r\n\r\nzz\r\n",
+         0, 499},
+        {"GET /%zz%00%ff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400, 404},
+        {"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400, 404},
         {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS greeting\r\n\r\n", 0, 499},
     };
     (void)state;
@@ -118,8 +120,9 @@ static void broken_http(void **state)
 /* Bodies without a Content-Length are held to the limit while they come in. */
 static void endless_body(void **state)
 {
-    static const char head[] = "POST /v1/transfer?model=pictures HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
-                               "chunked\r\nConnection: close\r\n\r\n";
+    static const char head[] =
+        "POST /v1/transfer?model=pictures HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+        "chunked\r\nConnection: close\r\n\r\n";
     char chunk[16 + 65536];
     struct test_reply reply;
     (void)state;

@@ -84,7 +84,7 @@ static void set_body(struct transfer *transfer, const struct test_request *reque
 static void begin(struct transfer *transfer, const struct test_daemon *daemon,
                   const struct test_request *request)
 {
-    char line[256];
+    char line[512];
     memset(transfer, 0, sizeof *transfer);
     transfer->easy = curl_easy_init();
     assert_non_null(transfer->easy);
@@ -116,8 +116,14 @@ static void begin(struct transfer *transfer, const struct test_daemon *daemon,
     } else if (request->part_count == 0) {
         add_header(transfer, "Content-Type:");
     }
-    if (request->header != NULL)
-        add_header(transfer, request->header);
+    for (const char *header = request->header; header != NULL;) {
+        const char *end = strchr(header, '\n');
+        const int length = end == NULL ? (int)strlen(header) : (int)(end - header);
+        assert_true(length < (int)sizeof line);
+        snprintf(line, sizeof line, "%.*s", length, header);
+        add_header(transfer, line);
+        header = end == NULL ? NULL : end + 1;
+    }
     curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
 }
 

@@ -31,7 +31,7 @@ struct test_request {
     const char *path;   /* with the query */
     const char *accept; /* NULL: any */
     const char *type;   /* Content-Type; NULL: none is sent */
-    const char *header; /* one more, "Name: value"; may be NULL */
+    const char *header; /* more, "Name: value", with '\n' between them; may be NULL */
     const void *body;   /* NULL and size 0: no body */
     size_t size;
     const struct test_part *parts; /* a form in place of a body */

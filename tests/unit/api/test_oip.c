@@ -244,6 +244,26 @@ static void parameters_become_a_query(void **state)
     api_oip_infer_release(&request);
 }
 
+/* 0 is the default of this protocol's clients, 1 the highest of their priorities. */
+static void numbers_of_priority_are_two(void **state)
+{
+    static const char *const cases[][2] = {
+        {"0", "normal"},    {"1", "normal"},          {"2", "low"}, {"9223372036854775807", "low"},
+        {"\"low\"", "low"}, {"\"normal\"", "normal"},
+    };
+    struct api_oip_infer request;
+    char json[200], target[100];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        snprintf(json, sizeof json, "{\"parameters\":{\"operation\":\"generate\",\"priority\":%s}}",
+                 cases[i][0]);
+        snprintf(target, sizeof target, "/v1/generate?model=m&priority=%s", cases[i][1]);
+        accept(&request, &PLANE, json);
+        assert_string_equal(target_of(&request), target);
+        api_oip_infer_release(&request);
+    }
+}
+
 static void what_cannot_be_meant_is_refused(void **state)
 {
     static const struct {
@@ -273,6 +293,10 @@ static void what_cannot_be_meant_is_refused(void **state)
          "png"},
         {"{" INPUT("[1,2]", "FP32", "[1,2]") ",\"parameters\":{\"timeout\":1.5}}", API_P_INVALID_PARAMETER,
          "microseconds"},
+        {"{" INPUT("[1,2]", "FP32", "[1,2]") ",\"parameters\":{\"priority\":-1}}", API_P_INVALID_PARAMETER,
+         "more (low)"},
+        {"{" INPUT("[1,2]", "FP32", "[1,2]") ",\"parameters\":{\"priority\":\"high\"}}",
+         API_P_INVALID_PARAMETER, "normal, low"},
         {"{" INPUT("[1,2]", "FP32", "[1,2]") ",\"parameters\":{\"operation\":\"x\"}}",
          API_P_INVALID_PARAMETER, "generate"},
         {"{" INPUT("[1,2]", "FP32", "[1,2]") ",\"parameters\":{\"operation\":\"generate\"}}",
@@ -382,6 +406,7 @@ int main(void)
         cmocka_unit_test(files),
         cmocka_unit_test(boundaries_keep_off),
         cmocka_unit_test(parameters_become_a_query),
+        cmocka_unit_test(numbers_of_priority_are_two),
         cmocka_unit_test(what_cannot_be_meant_is_refused),
         cmocka_unit_test(the_length_of_the_json),
         cmocka_unit_test(the_whole_body),

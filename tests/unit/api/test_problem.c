@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/unit/api/api_test.h"
 
-static json_t *rendered(const struct api_problem *problem, const char *id, const char *instance)
+static json_t *traced(const struct api_problem *problem, const char *id, const char *trace,
+                      const char *instance)
 {
     struct efm_buffer out = efm_buffer_limited(1 << 16);
-    api_problem_render(problem, id, instance, &out);
+    api_problem_render(problem, id, trace, instance, &out);
     json_t *json = json_of(&out);
     efm_buffer_release(&out);
     return json;
+}
+
+static json_t *rendered(const struct api_problem *problem, const char *id, const char *instance)
+{
+    return traced(problem, id, "", instance);
 }
 
 static void body_has_every_member(void **state)
@@ -24,7 +30,11 @@ static void body_has_every_member(void **state)
     assert_string_equal(text_at(json, "instance"), "/v1/transfer");
     assert_string_equal(text_at(json, "code"), "queue_full");
     assert_string_equal(text_at(json, "request_id"), "req_1");
+    assert_null(json_object_get(json, "trace_id"));
     assert_null(json_object_get(json, "errors"));
+    json_decref(json);
+    json = traced(&problem, "req_1", "4bf92f3577b34da6a3ce929d0e0e4736", "/v1/transfer");
+    assert_string_equal(text_at(json, "trace_id"), "4bf92f3577b34da6a3ce929d0e0e4736");
     json_decref(json);
 }
 

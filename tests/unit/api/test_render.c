@@ -85,7 +85,6 @@ static void one_picture_with_its_story(void **state)
     assert_string_equal(header(&run, "Efm-Steps"), evaluations);
     bool landed = efm_line_state(run.lines[0]) == EFM_LINE_LANDED;
     assert_string_equal(header(&run, "Efm-Landed"), landed ? "1/1" : "0/1");
-    assert_string_equal(header(&run, "Server-Timing"), "queue;dur=250.000, compute;dur=500.000");
     snprintf(expected, sizeof expected, "m@%.8s", efm_model_sha256(model));
     assert_string_equal(header(&run, "Efm-Model"), expected);
     struct efm_image image = decoded(run.reply.body.data, run.reply.body.size);

@@ -78,7 +78,8 @@ static void parameters_and_defaults(void **state)
         &request,
         json_message("model=m&direction=backward&solver=arc_length&variable=log_z&quality=7&background=white",
                      "{\"vector\":[1,2],\"steps\":9,\"tolerance\":0.01,\"seed\":9007199254740991,\"n\":2,"
-                     "\"trajectory\":64,\"timeout\":0.5,\"fit\":\"stretch\",\"layout\":\"grid\"}"));
+                     "\"trajectory\":64,\"timeout\":0.5,\"fit\":\"stretch\",\"layout\":\"grid\",\"priority\":"
+                     "\"low\"}"));
     assert_string_equal(request.model, "m");
     assert_int_equal(request.solver, EFM_SOLVER_ARC_LENGTH);
     assert_int_equal(request.variable, EFM_VARIABLE_LOG_Z);
@@ -89,6 +90,7 @@ static void parameters_and_defaults(void **state)
     assert_int_equal(request.fit, EFM_IMAGE_FIT_STRETCH);
     assert_int_equal(request.layout, API_LAYOUT_GRID);
     assert_int_equal(request.background[0], 255);
+    assert_int_equal(request.priority, API_PRIORITY_LOW);
     api_transfer_release(&request);
     expect_parsed(&request, json_message("", "{\"vector\":[1]}"));
     assert_string_equal(request.model, "");
@@ -97,6 +99,7 @@ static void parameters_and_defaults(void **state)
     assert_int_equal(request.quality, 90);
     assert_int_equal(request.layout, API_LAYOUT_AUTO);
     assert_int_equal(request.fit, EFM_IMAGE_FIT_CROP);
+    assert_int_equal(request.priority, API_PRIORITY_NORMAL);
     api_transfer_release(&request);
 }
 
@@ -108,7 +111,7 @@ static void parameters_out_of_range(void **state)
         "n=0",           "n=4097",     "quality=0",     "quality=101",    "trajectory=1",
         "trajectory=65", "timeout=0",  "timeout=86401", "format=gif",     "solver=rk4",
         "direction=up",  "variable=x", "layout=row",    "fit=cover",      "background=red",
-        "model=../x"};
+        "model=../x",    "priority=1"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         char pointer[40];
         snprintf(pointer, sizeof pointer, "/%.*s", (int)strcspn(wrong[i], "="), wrong[i]);

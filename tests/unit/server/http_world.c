@@ -172,6 +172,7 @@ const struct srv_http_options world_usual = {
     .idle_timeout = 30,
     .body_timeout = 20,
     .event_threads = 1,
+    .access_log = true,
     .max_buffered = 64 << 20,
 };
 

@@ -3,6 +3,7 @@
 #include "server/cores.h"
 
 #include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -295,6 +296,83 @@ static void the_cpu_quota_is_the_tightest_one(void **state)
     mkdir(folder, 0700); // gone with the last file, perhaps
 }
 
+/* Both versions beside each other, and paths as containers see them. */
+static void the_cpu_quota_of_mixed_groups(void **state)
+{
+    char groups[128];
+    (void)state;
+    snprintf(groups, sizeof groups, "%s/membership", folder);
+    // version 1 by the short name of the controller, which is a link on real systems; above the group there is less
+    write_at(folder, "membership", "12:cpuset:/q\n4:cpu,cpuacct:/pod/c\n0::/user.slice\n");
+    write_at(folder, "cpu/pod/c/cpu.cfs_quota_us", "400000\n");
+    write_at(folder, "cpu/pod/c/cpu.cfs_period_us", "100000\n");
+    assert_true(srv_cores_quota(folder, groups) == 4);
+    write_at(folder, "cpu/pod/cpu.cfs_quota_us", "200000\n");
+    write_at(folder, "cpu/pod/cpu.cfs_period_us", "50000\n");
+    assert_true(srv_cores_quota(folder, groups) == 4);
+    write_at(folder, "cpu/pod/cpu.cfs_quota_us", "100000\n");
+    assert_true(srv_cores_quota(folder, groups) == 2);
+    // the same process in version 2
+    write_at(folder, "user.slice/cpu.max", "120000 100000\n");
+    assert_true(srv_cores_quota(folder, groups) == 1.2);
+    // a container whose group is the root of what it sees, in version 1
+    write_at(folder, "membership", "4:cpu,cpuacct:/docker/0123\n");
+    write_at(folder, "cpu/cpu.cfs_quota_us", "70000\n");
+    write_at(folder, "cpu/cpu.cfs_period_us", "100000\n");
+    assert_true(srv_cores_quota(folder, groups) == 0.7);
+    // what is no quota
+    static const char *const odd[] = {"", "\n", "max\n", "0 100000\n", "-5 100000\n", "5 0\n", "x y\n"};
+    write_at(folder, "membership", "0::/user.slice\n");
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; ++i) {
+        write_at(folder, "user.slice/cpu.max", odd[i]);
+        assert_true(isinf(srv_cores_quota(folder, groups)));
+    }
+    static const char *const lines[] = {"", "\n", ":::\n", "0:\n", "0::\n", "0::user.slice\n", "nonsense\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; ++i) {
+        write_at(folder, "membership", lines[i]);
+        assert_true(isinf(srv_cores_quota(folder, groups)));
+    }
+    static const char *const written[] = {"cpu/pod/c/cpu.cfs_quota_us", "cpu/pod/c/cpu.cfs_period_us",
+                                          "cpu/pod/cpu.cfs_quota_us",   "cpu/pod/cpu.cfs_period_us",
+                                          "cpu/cpu.cfs_quota_us",       "cpu/cpu.cfs_period_us",
+                                          "user.slice/cpu.max",         "membership"};
+    for (size_t i = 0; i < sizeof written / sizeof written[0]; ++i)
+        remove_at(folder, written[i]);
+    mkdir(folder, 0700); // gone with the last file, perhaps
+}
+
+static void cores_are_shared_out(void **state)
+{
+    static const struct {
+        unsigned cores, workers, threads, got_workers, got_threads;
+    } cases[] = {
+        {2, 0, 0, 1, 2}, {1, 0, 0, 1, 1}, {64, 0, 0, 1, 64}, {96, 0, 0, 2, 48}, {8, 2, 0, 2, 4},
+        {8, 0, 2, 4, 2}, {8, 3, 0, 3, 2}, {2, 4, 0, 4, 1},   {2, 0, 8, 1, 8},   {2, 3, 2, 3, 2},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+        unsigned workers = cases[i].workers, threads = cases[i].threads;
+        srv_cores_share(cases[i].cores, &workers, &threads);
+        assert_int_equal(workers, cases[i].got_workers);
+        assert_int_equal(threads, cases[i].got_threads);
+    }
+}
+
+static void cores_are_those_that_the_process_may_use(void **state)
+{
+    cpu_set_t before, one;
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu)
+        if (CPU_ISSET(cpu, &before))
+            CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    const unsigned cores = srv_config_cores();
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(cores, 1);
+}
+
 static void there_is_a_core(void **state)
 {
     (void)state;
@@ -314,6 +392,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_rendered_can_be_read, make_folder, remove_folder),
         cmocka_unit_test(help_names_every_option),
         cmocka_unit_test_setup_teardown(the_cpu_quota_is_the_tightest_one, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(the_cpu_quota_of_mixed_groups, make_folder, remove_folder),
+        cmocka_unit_test(cores_are_shared_out),
+        cmocka_unit_test(cores_are_those_that_the_process_may_use),
         cmocka_unit_test(there_is_a_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,6 +54,8 @@ static bool ask_with_failure(const char *request, int number)
     bool sent = peer_send_bytes(peer, request, strlen(request));
     if (sent && peer_read(peer, &answer)) {
         assert_true(answer.status >= 200 && answer.status < 600);
+        if (answer.status >= 400) // whatever was missing, it says what is wrong
+            assert_non_null(strstr((const char *)answer.body, "\"code\":\""));
         peer_answer_release(&answer);
     }
     close(peer);

@@ -271,6 +271,83 @@ static void a_failed_job_says_why_and_keeps_its_checkpoint(void **state)
                      "state{\"status\":\"failed\",\"code\":\"not_finite\"} ");
 }
 
+/* ---- a store that fails for a moment ---- */
+
+static struct {
+    struct srv_store_class class;
+    const struct srv_store_class *whole;
+    int failures; /* commits to come that fail */
+} ill;
+
+static enum efm_status fail_commit(struct srv_store *store, const struct srv_change *changes, size_t count,
+                                   size_t *failed, struct efm_error *error)
+{
+    if (ill.failures == 0)
+        return ill.whole->commit(store, changes, count, failed, error);
+    ill.failures--;
+    return efm_error_set(error, EFM_E_FULL, "no room");
+}
+
+static void fail_commits(int count)
+{
+    if (ill.whole == NULL)
+        ill.whole = world.store->class;
+    ill.class = *ill.whole;
+    ill.class.commit = fail_commit;
+    ill.failures = count;
+    world.store->class = &ill.class;
+}
+
+static void what_cannot_be_begun_is_begun_by_the_next_claim(void **state)
+{
+    static const char *const groups[] = {"train", "request"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char id[API_JOB_ID_SIZE], cancelled[API_JOB_ID_SIZE];
+        struct api_job job = {0}, answer = {0};
+        struct api_problem problem = {0};
+        expect_submit(i == 0 ? "train" : "transfer", "m", id);
+        fail_commits(2);
+        for (int tries = 0; tries < 2; tries++) {
+            struct efm_error error = {0};
+            assert_int_equal(srv_jobs_claim(world.jobs, groups[i], &job, &error), EFM_E_FULL);
+        }
+        expect_no_claim(groups[1 - i]);
+        claim(groups[i], &job);
+        assert_string_equal(job.id, id);
+        assert_int_equal(job.state, API_JOB_RUNNING);
+        assert_int_equal(job.attempts, 1);
+        expect_no_claim(groups[i]);
+        finish(&job, API_JOB_SUCCEEDED);
+        // one that was cancelled meanwhile ends
+        expect_submit(i == 0 ? "train" : "transfer", "m", cancelled);
+        fail_commits(1);
+        struct efm_error error = {0};
+        assert_int_equal(srv_jobs_claim(world.jobs, groups[i], &job, &error), EFM_E_FULL);
+        assert_true(srv_jobs_cancel(world.jobs, cancelled, &answer, &problem));
+        api_job_release(&answer);
+        expect_no_claim(groups[i]);
+        assert_int_equal(state_of(cancelled), API_JOB_CANCELLED);
+    }
+}
+
+static void what_cannot_be_given_back_is_begun_by_the_next_claim(void **state)
+{
+    char id[API_JOB_ID_SIZE];
+    struct api_job job = {0};
+    struct efm_error error = {0};
+    (void)state;
+    expect_submit("transfer", "m", id);
+    claim("request", &job);
+    fail_commits(1);
+    assert_int_equal(srv_jobs_postpone(world.jobs, &job, 0.5, &error), EFM_E_FULL);
+    api_job_release(&job);
+    claim("request", &job);
+    assert_string_equal(job.id, id);
+    finish(&job, API_JOB_SUCCEEDED);
+    expect_no_claim("request");
+}
+
 static void the_oldest_comes_first_and_all_know_their_place(void **state)
 {
     char ids[3][API_JOB_ID_SIZE];
@@ -702,6 +779,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LIVED(a_job_lives_its_life),
         LIVED(a_failed_job_says_why_and_keeps_its_checkpoint),
+        LIVED(what_cannot_be_begun_is_begun_by_the_next_claim),
+        LIVED(what_cannot_be_given_back_is_begun_by_the_next_claim),
         LIVED(the_oldest_comes_first_and_all_know_their_place),
         LIVED(a_full_queue_refuses_with_a_time),
         LIVED(one_training_makes_a_model_at_a_time),

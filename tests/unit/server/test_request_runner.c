@@ -62,7 +62,7 @@ static void answer_problem(const struct held *held, enum api_problem_code code)
     api_problem_set(&problem, code, "/steps", "not like this");
     api_reply_init(&reply, 4096);
     reply.status = api_problem_status(code);
-    api_problem_render(&problem, "req", "/v1/transfer", &reply.body);
+    api_problem_render(&problem, "req", "", "/v1/transfer", &reply.body);
     held->answer(held->context, &reply);
 }
 

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The guard's part in a request: what it is shown, and what becomes of its answer. */
+#include "server/http/http_internal.h"
+#include "server/metrics.h"
+
+bool srv_admit_client(struct srv_exchange *exchange, enum srv_scope scope, struct api_problem *problem)
+{
+    struct srv_http *http = exchange->http;
+    struct MHD_Connection *connection = exchange->connection;
+    struct srv_guard *guard = http->options.guard;
+    const char *reason = "";
+    char address[SRV_CLIENT_SIZE];
+    if (guard == NULL) {
+        exchange->pass.admin = true;
+        return true;
+    }
+    srv_link_address(connection, address, sizeof address);
+    const struct srv_guard_request request = {
+        .host = srv_link_header(connection, "Host"),
+        .origin = srv_link_header(connection, "Origin"),
+        .fetch_site = srv_link_header(connection, "Sec-Fetch-Site"),
+        .authorization = srv_link_header(connection, "Authorization"),
+        .address = address,
+        .tls = http->tls,
+    };
+    if (!srv_guard_check(guard, &request, scope, &exchange->pass, &reason, problem)) {
+        srv_metrics_add(http->service->metrics, SRV_M_REJECTED, 1, "reason=\"%s\"", reason);
+        return false;
+    }
+    if (scope == SRV_SCOPE_OPEN) // health must not depend on what else a client does
+        return true;
+    exchange->entered = srv_guard_enter(guard, exchange->pass.client, problem);
+    if (!exchange->entered)
+        srv_metrics_add(http->service->metrics, SRV_M_REJECTED, 1, "reason=\"client_limit\"");
+    return exchange->entered;
+}
+
+void srv_admit_preflight(const struct srv_exchange *exchange, struct api_reply *reply)
+{
+    enum { SECONDS = 600 };
+    if (!exchange->pass.cors)
+        return;
+    api_reply_header(reply, "Access-Control-Allow-Methods", "%s", exchange->match.allow);
+    api_reply_header(reply, "Access-Control-Allow-Headers", "%s",
+                     "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, "
+                     "Last-Event-ID, Prefer, Range, Traceparent, X-Request-Id");
+    api_reply_header(reply, "Access-Control-Max-Age", "%d", SECONDS);
+}
+
+void srv_admit_leave(struct srv_exchange *exchange)
+{
+    if (exchange->entered)
+        srv_guard_leave(exchange->http->options.guard, exchange->pass.client);
+    exchange->entered = false;
+}

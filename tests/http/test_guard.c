@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys, names, pages and shares as clients meet them.
+#include "tests/support/check.h"
+#include "tests/support/make.h"
+#include "tests/support/problem.h"
+#include "tests/support/world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CI "Authorization: Bearer sk_continuous_01"
+#define OPS "Authorization: Bearer sk_operations_000"
+
+static struct test_daemon server;
+static char keys_file[] = P_tmpdir "/efmd-keys-XXXXXX";
+
+static int set_up(void **state)
+{
+    static const char keys[] = "ci infer sk_continuous_01\n"
+                               "ops infer,admin sk_operations_000\n"
+                               "old infer,admin sk_long_forgotten_2 2020-05-05\n";
+    (void)state;
+    const int file = mkstemp(keys_file);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, keys, sizeof keys - 1), sizeof keys - 1);
+    return close(file);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return unlink(keys_file);
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    test_daemon_stop(&server);
+    return 0;
+}
+
+static void send(const char *method, const char *path, const char *header, struct test_reply *reply)
+{
+    test_send(&server, &(struct test_request){.method = method, .path = path, .header = header}, reply);
+}
+
+static void expect(const char *method, const char *path, const char *header, int status)
+{
+    struct test_reply reply;
+    send(method, path, header, &reply);
+    test_expect(&reply, status, NULL);
+    test_reply_release(&reply);
+}
+
+static void expect_code(const char *method, const char *path, const char *header, int status,
+                        const char *code)
+{
+    struct test_reply reply;
+    send(method, path, header, &reply);
+    test_check_problem(&reply, status, code);
+    test_reply_release(&reply);
+}
+
+static void keys_open_what_their_scopes_say(void **state)
+{
+    struct test_reply reply;
+    char value[128];
+    (void)state;
+    test_daemon_start(&server, (const char *const[]){"--api-keys-file", keys_file, NULL});
+    static const char *const open[] = {"/livez", "/readyz", "/v2/health/live", "/openapi.json", "/", "/v2"};
+    for (size_t i = 0; i < sizeof open / sizeof open[0]; i++)
+        expect("GET", open[i], NULL, 200);
+    send("GET", "/v1/models", NULL, &reply);
+    test_check_problem(&reply, 401, "unauthorized");
+    assert_string_equal(test_reply_header(&reply, "WWW-Authenticate", value, sizeof value),
+                        "Bearer realm=\"efmd\"");
+    test_reply_release(&reply);
+    expect_code("GET", "/v1/models", "Authorization: Bearer sk_continuous_0", 401, "unauthorized");
+    expect_code("GET", "/v1/models", "Authorization: Bearer sk_long_forgotten_2", 401, "unauthorized");
+    expect_code("GET", "/metrics", NULL, 401, "unauthorized");
+    expect("GET", "/v1/models", CI, 200);
+    expect("GET", "/metrics", CI, 200);
+    expect_code("DELETE", "/v1/models/m", CI, 403, "forbidden");
+    expect_code("DELETE", "/v1/models/m", OPS, 404, "unknown_model");
+    expect_code("GET", "/v1/models/m/weights", CI, 403, "forbidden");
+    expect_code("POST", "/v1/train", CI, 403, "forbidden");
+    expect_code("POST", "/v2/repository/models/m/load", CI, 403, "forbidden");
+    expect_code("POST", "/v1/transfer?model=m", NULL, 401, "unauthorized");
+    // refused before the body is read, however long it is
+    test_send(&server,
+              &(struct test_request){.method = "PUT",
+                                     .path = "/v1/datasets/d",
+                                     .header = CI "\nExpect: 100-continue",
+                                     .body = "1,2\n",
+                                     .size = 4},
+              &reply);
+    test_check_problem(&reply, 403, "forbidden");
+    test_reply_release(&reply);
+    test_send(&server,
+              &(struct test_request){.method = "PUT",
+                                     .path = "/v1/datasets/d",
+                                     .header = OPS,
+                                     .body = "{\"toy\": \"gauss\"}",
+                                     .size = 16},
+              &reply);
+    assert_true(reply.status != 401 && reply.status != 403);
+    test_reply_release(&reply);
+    send("GET", "/metrics", CI, &reply);
+    assert_non_null(strstr((char *)reply.body, "efm_rejected_total{reason=\"no_key\"}"));
+    assert_non_null(strstr((char *)reply.body, "efm_rejected_total{reason=\"wrong_key\"} 1"));
+    assert_non_null(strstr((char *)reply.body, "efm_rejected_total{reason=\"expired_key\"} 1"));
+    assert_non_null(strstr((char *)reply.body, "efm_rejected_total{reason=\"scope\"}"));
+    test_reply_release(&reply);
+}
+
+/* The whole file. */
+static char *read_log(void)
+{
+    FILE *file = fopen(server.log, "r");
+    char *text = calloc(1, 1 << 20);
+    assert_true(file != NULL && text != NULL);
+    assert_true(fread(text, 1, (1 << 20) - 1, file) > 0);
+    fclose(file);
+    return text;
+}
+
+static void keys_are_never_logged(void **state)
+{
+    (void)state;
+    test_daemon_start(&server,
+                      (const char *const[]){"--api-keys-file", keys_file, "--log-level", "debug", NULL});
+    expect("GET", "/v1/models", OPS, 200);
+    expect("GET", "/v1/models?key=sk_operations_000", OPS, 200);
+    expect("GET", "/v1/models", "Authorization: Bearer sk_not_one_of_these", 401);
+    expect("GET", "/v1/models", "Authorization: sk_operations_000", 401);
+    char *log = read_log();
+    assert_non_null(strstr(log, "\"client\":\"key:ops\""));
+    assert_null(strstr(log, "sk_"));
+    assert_null(strstr(log, "sk_operations_000"));
+    free(log);
+}
+
+static void a_training_is_ended_by_who_may_begin_one(void **state)
+{
+    static const char spec[] = "{\"source\":\"gaussian\",\"target\":{\"toy\":\"swiss_roll\",\"count\":200},"
+                               "\"steps\":1000000,\"model\":\"m\"}";
+    struct test_reply reply;
+    char path[160];
+    (void)state;
+    test_daemon_start(&server, (const char *const[]){"--api-keys-file", keys_file, NULL});
+    test_send(&server,
+              &(struct test_request){.path = "/v1/train",
+                                     .type = "application/json",
+                                     .header = OPS,
+                                     .body = spec,
+                                     .size = sizeof spec - 1},
+              &reply);
+    test_expect(&reply, 202, NULL);
+    json_t *job = test_reply_json(&reply);
+    const char *id = json_string_value(json_object_get(job, "id"));
+    snprintf(path, sizeof path, "/v1/jobs/%s", id);
+    expect("GET", path, CI, 200);
+    expect_code("DELETE", path, CI, 403, "forbidden");
+    snprintf(path, sizeof path, "/v1/jobs/%s/cancel", id);
+    expect_code("POST", path, CI, 403, "forbidden");
+    send("POST", path, OPS, &reply);
+    assert_true(reply.status == 200 || reply.status == 202);
+    json_decref(job);
+    test_reply_release(&reply);
+}
+
+static void the_contract_says_what_takes_a_key(void **state)
+{
+    struct test_reply reply;
+    (void)state;
+    test_daemon_start(&server, (const char *const[]){"--api-keys-file", keys_file, NULL});
+    send("GET", "/openapi.json", NULL, &reply);
+    json_t *document = test_reply_json(&reply);
+    json_t *security = NULL;
+    assert_int_equal(
+        json_unpack(document, "{s:{s:{s:{s:o}}}}", "paths", "/v1/train", "post", "security", &security), 0);
+    assert_int_equal(json_array_size(security), 1);
+    const json_t *scopes = json_object_get(json_array_get(security, 0), "bearer");
+    assert_string_equal(json_string_value(json_array_get(scopes, 0)), "admin");
+    json_decref(document);
+    test_reply_release(&reply);
+}
+
+static void other_names_are_refused(void **state)
+{
+    (void)state;
+    test_daemon_start(&server, NULL);
+    expect_code("GET", "/v1/models", "Host: evil.example", 421, "misdirected");
+    expect("GET", "/v1/models", "Host: localhost:1", 200);
+    expect("GET", "/livez", "Host: evil.example", 200);
+    test_daemon_restart(&server, (const char *const[]){"--allow-host", "efm.example 127.0.0.1", NULL});
+    expect("GET", "/v1/models", "Host: efm.example", 200);
+    expect_code("GET", "/v1/models", "Host: localhost", 421, "misdirected");
+    assert_true(test_daemon_metric(&server, "efm_rejected_total", "reason=\"host\"") == 1);
+}
+
+static void pages_of_other_origins_are_refused(void **state)
+{
+    (void)state;
+    test_daemon_start(&server, NULL);
+    expect_code("GET", "/v1/models", "Origin: https://evil.example", 403, "foreign_origin");
+    expect_code("POST", "/v1/train", "Origin: null", 403, "foreign_origin");
+    expect_code("OPTIONS", "/v1/train", "Origin: null", 403, "foreign_origin");
+    expect_code("GET", "/v1/models", "Sec-Fetch-Site: cross-site", 403, "foreign_origin");
+    assert_true(test_daemon_metric(&server, "efm_rejected_total", "reason=\"origin\"") == 4);
+}
+
+static void expect_header(const struct test_reply *reply, const char *name, const char *wanted)
+{
+    char value[256];
+    assert_string_equal(test_reply_header(reply, name, value, sizeof value), wanted);
+}
+
+static void pages_of_an_allowed_origin_may_ask(void **state)
+{
+    struct test_reply reply;
+    char value[256];
+    (void)state;
+    test_daemon_start(&server, (const char *const[]){"--cors-origin", "https://app.example",
+                                                     "--api-keys-file", keys_file, NULL});
+    // before it asks with a key, a browser asks whether it may
+    send("OPTIONS", "/v1/transfer",
+         "Origin: https://app.example\nAccess-Control-Request-Method: POST\n"
+         "Access-Control-Request-Headers: authorization,content-type",
+         &reply);
+    test_expect(&reply, 204, NULL);
+    expect_header(&reply, "Access-Control-Allow-Origin", "https://app.example");
+    assert_non_null(
+        strstr(test_reply_header(&reply, "Access-Control-Allow-Methods", value, sizeof value), "POST"));
+    assert_non_null(strstr(test_reply_header(&reply, "Access-Control-Allow-Headers", value, sizeof value),
+                           "Authorization"));
+    expect_header(&reply, "Access-Control-Allow-Credentials", "");
+    test_reply_release(&reply);
+    send("GET", "/v1/models", "Origin: https://app.example\n" CI, &reply);
+    test_expect(&reply, 200, "application/json");
+    expect_header(&reply, "Access-Control-Allow-Origin", "https://app.example");
+    test_reply_release(&reply);
+    send("GET", "/v1/models", "Origin: https://app.example", &reply); // the page may read why
+    test_check_problem(&reply, 401, "unauthorized");
+    expect_header(&reply, "Access-Control-Allow-Origin", "https://app.example");
+    test_reply_release(&reply);
+    send("GET", "/v1/models", CI, &reply); // no page
+    expect_header(&reply, "Access-Control-Allow-Origin", "");
+    test_reply_release(&reply);
+    expect_code("GET", "/v1/models", "Origin: https://app.example.evil.example", 403, "foreign_origin");
+}
+
+static void a_client_has_its_share(void **state)
+{
+    struct test_reply replies[3];
+    struct test_request requests[3];
+    size_t refused = 0;
+    (void)state;
+    test_daemon_start(&server, (const char *const[]){"--client-requests", "2", NULL});
+    test_world_slow(&server);
+    for (size_t i = 0; i < 3; i++)
+        requests[i] = (struct test_request){.method = "POST", .path = TEST_SLOW "&timeout=1.5"};
+    test_send_all(&server, requests, 3, replies);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(replies[i].status == 504 || replies[i].status == 429);
+        if (replies[i].status == 429) {
+            test_check_problem(&replies[i], 429, "client_limit");
+            refused++;
+        }
+        test_reply_release(&replies[i]);
+    }
+    assert_int_equal(refused, 1);
+    for (int i = 0; i < 20; i++) // given back by the time of the answer
+        expect("GET", "/v1/models", NULL, 200);
+    assert_true(test_daemon_metric(&server, "efm_rejected_total", "reason=\"client_limit\"") == 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(keys_open_what_their_scopes_say, stop),
+        cmocka_unit_test_teardown(keys_are_never_logged, stop),
+        cmocka_unit_test_teardown(a_training_is_ended_by_who_may_begin_one, stop),
+        cmocka_unit_test_teardown(the_contract_says_what_takes_a_key, stop),
+        cmocka_unit_test_teardown(other_names_are_refused, stop),
+        cmocka_unit_test_teardown(pages_of_other_origins_are_refused, stop),
+        cmocka_unit_test_teardown(pages_of_an_allowed_origin_may_ask, stop),
+        cmocka_unit_test_teardown(a_client_has_its_share, stop),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
