@@ -15,7 +15,8 @@
  * 0 is the default and 1 the highest: both are normal, from 2 on it is low. The words do as well. In JSON the elements of BYTES are base64. With
  * the binary extension tensors follow the JSON, which Inference-Header-Content-Length measures: numbers
  * little-endian, elements of BYTES behind a length of 4 bytes. A length of 0 says that the whole body is
- * the input: an image file, or FP32 in the model's shape; parameters then stand in the query.
+ * the input: an image file, or FP32 in the model's shape, called anything but JSON; parameters then stand in
+ * the query.
  *
  * Threads: plain values of one request. */
 #ifndef API_OIP_H

@@ -70,6 +70,13 @@ static bool split_body(struct api_oip_body *body, const struct api_message *mess
     if (message->body_size == 0)
         return api_problem_set(problem, API_P_EMPTY_BODY, NULL,
                                "the body is empty; send {\"inputs\": [...]}");
+    char type[64];
+    api_content_type(message->content_type, type, sizeof type);
+    if (length == 0 && strcmp(type, "application/json") == 0)
+        return api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL,
+                               API_OIP_LENGTH_HEADER
+                               " is 0, so there is no JSON, but the type of the body is "
+                               "application/json");
     *body = (struct api_oip_body){.json = message->body,
                                   .json_size = length,
                                   .tensors = message->body + length,

@@ -80,6 +80,7 @@ static const struct {
     {"206", "The part that Range asked for.", "ContentRange", true},
     {"303", "It is to be had at another place.", "Location", false},
     {"304", "What If-None-Match named is still so.", "ETag", false},
+    {"409", "Not in memory.", "", true},
     {"503", "Not ready.", "RetryAfter", true},
 };
 

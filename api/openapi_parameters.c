@@ -181,8 +181,9 @@ const struct api_openapi_component api_openapi_asked_headers[] = {
             "is news, or after so many seconds"),
      NULL, NULL},
     {"IdempotencyKey",
-     HEADER("Idempotency-Key", TEXT ",'minLength':1,'maxLength':255",
-            "Makes it safe to send the request again: the same key gives the same job. In quotes or bare"),
+     HEADER("Idempotency-Key", TEXT ",'maxLength':512",
+            "Makes it safe to send the request again: the same key gives the same job. 1 to 255 printable "
+            "characters, bare or in quotes"),
      NULL, NULL},
     {"Traceparent", HEADER("traceparent", TEXT, "W3C Trace Context; goes along with the job to its webhook"),
      NULL, NULL},

@@ -124,8 +124,10 @@ const struct api_openapi_component api_openapi_request_schemas[] = {
     {"OipLoadRequest", "{'type':'object','properties':{'parameters':" REF("OipParameters") "}}", NULL, NULL},
     {"OipUnloadRequest", "{'type':'object','properties':{'parameters':" REF("OipParameters") "}}", NULL,
      NULL},
-    {"OipParameters", "{'type':'object','additionalProperties':{'type':['string','number','boolean']}}", NULL,
-     NULL},
+    {"OipParameters",
+     "{'type':['object','null'],'additionalProperties':{'type':['string','number','boolean']},'description':"
+     "'null is as if it were not there'}",
+     NULL, NULL},
 
     /* ---- OpenAI Images ---- */
     {"ImagesRequest",

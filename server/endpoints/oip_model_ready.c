@@ -12,7 +12,8 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     const bool ready = facts.state == SRV_MODEL_READY;
     struct api_reply reply;
     srv_model_facts_release(&facts);
-    srv_answer_begin(&reply, ready ? 200 : 503);
+    /* the protocol says 4xx: nothing is wrong with the server, and a proxy shall not try again */
+    srv_answer_begin(&reply, ready ? 200 : 409);
     efm_buffer_append_string(&reply.body, "{\"name\":");
     api_json_string(&reply.body, facts.name);
     efm_buffer_format(&reply.body, ",\"ready\":%s}", ready ? "true" : "false");
@@ -26,6 +27,6 @@ const struct srv_endpoint srv_oip_model_ready = {
     .handle = handle,
     .takes = "",
     .gives = "application/json",
-    .help = "200 while a model is in memory, else 503",
+    .help = "200 while a model is in memory, else 409",
     .detail = "A model that is not in memory is brought there when it is asked for.",
 };

@@ -120,6 +120,17 @@ static bool run(struct srv_job_work *base, struct api_problem *problem)
     return good;
 }
 
+/* A key is of use to jobs alone, but what cannot be one is wrong in any request. */
+static bool refuse_wrong_key(struct srv_exchange *exchange)
+{
+    char key[API_KEY_SIZE];
+    struct api_problem problem = {0};
+    if (api_idempotency_key(srv_exchange_header(exchange, "Idempotency-Key"), key, &problem))
+        return false;
+    srv_exchange_problem(exchange, &problem);
+    return true;
+}
+
 bool srv_respond_async(struct srv_service *service, struct srv_exchange *exchange,
                        enum api_operation operation)
 {
@@ -128,7 +139,7 @@ bool srv_respond_async(struct srv_service *service, struct srv_exchange *exchang
     struct api_prefer prefer = {0};
     api_prefer_parse(&prefer, srv_exchange_header(exchange, "Prefer"));
     if (!prefer.respond_async)
-        return false;
+        return refuse_wrong_key(exchange);
     struct srv_job_work *work = srv_job_work_create(service, exchange, &class);
     if (work == NULL)
         return true;

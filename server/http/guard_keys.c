@@ -26,7 +26,7 @@ bool srv_day_end(const char *text, int64_t *seconds)
     if (strlen(text) != 10 || text[4] != '-' || text[7] != '-')
         return false;
     for (size_t i = 0, part = 0; i < 10; i++) {
-        if (text[i] == '-') {
+        if (i == 4 || i == 7) {
             part++;
             continue;
         }

@@ -9,23 +9,6 @@ source "$(dirname "$0")/contract/common.sh"
 clients=$root/tests/clients/jobs
 patience=${TEST_PATIENCE:-1}
 
-# The packages of jobs/package.json, by the versions of its lock file, once; and our scripts beside them.
-install_clients() {
-  local version
-  folder=$CLIENTS_DIR/jobs
-  command -v node >/dev/null || skip "node is not installed"
-  command -v npm >/dev/null || skip "npm is not installed"
-  version=$(cat "$clients/package.json" "$clients/package-lock.json" | sha256sum)
-  mkdir -p "$folder"
-  if [[ ! -f $folder/installed || $(cat "$folder/installed") != "$version" ]]; then
-    cp "$clients/package.json" "$clients/package-lock.json" "$folder/"
-    (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --cache "$CLIENTS_DIR/npm-cache" >npm.log 2>&1) ||
-      { tail -n 5 "$folder/npm.log" >&2; skip "npm cannot install standardwebhooks and eventsource"; }
-    echo "$version" >"$folder/installed"
-  fi
-  cp "$clients"/*.mjs "$folder/"
-}
-
 # train NAME STEPS : posts a training; its id is $job
 train() {
   job=$(curl -sf --json '{"source":"gaussian","target":"roll","model":"'"$1"'","steps":'"$2"',"batch":64,
@@ -33,7 +16,9 @@ train() {
     "$server/v1/train" | node -pe 'JSON.parse(require("fs").readFileSync(0)).id') || fail "the training $1 was refused"
 }
 
-install_clients
+install_npm jobs
+folder=$CLIENTS_DIR/jobs
+cp "$clients"/*.mjs "$folder/" # they find the packages beside them
 printf 'whsec_%s\n' "$(head -c 32 /dev/urandom | base64)" >"$home/secret"
 # one that ends and one that is cancelled; the first that comes is refused, and comes again
 node "$folder/webhooks.mjs" --secret-file "$home/secret" --port-file "$home/hook-port" --count 2 --refuse 1 \

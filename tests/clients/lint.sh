@@ -5,7 +5,7 @@
 #   lint.sh EFMD       skipped (77) where spectral and redocly cannot be installed
 set -euo pipefail
 source "$(dirname "$0")/contract/common.sh"
-install_npm
+install_npm contract
 
 # lint FOLDER : the document in it, by both.
 lint() {

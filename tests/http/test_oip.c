@@ -239,7 +239,7 @@ static void the_repository(void **state)
     post("/v2/repository/models/plane/unload", "", 0, NULL, &reply);
     test_expect(&reply, 200, NULL);
     test_reply_release(&reply);
-    expect_get("/v2/models/plane/ready", 503);
+    expect_get("/v2/models/plane/ready", 409);
     index = post_json("/v2/repository/index", "{\"ready\":true}");
     assert_int_equal(json_array_size(index), 3);
     json_decref(index);

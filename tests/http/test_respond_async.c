@@ -177,6 +177,16 @@ static void a_key_makes_one_job(void **state)
     assert_string_equal(first, second);
 }
 
+static void what_is_no_key_is_refused_without_a_job_too(void **state)
+{
+    (void)state;
+    test_expect_problem(&server,
+                        &(struct test_request){.method = "POST",
+                                               .path = "/v1/generate?model=pictures",
+                                               .header = "Idempotency-Key: \"not closed"},
+                        400, "malformed_request");
+}
+
 static void a_refusal_later_is_the_error_of_the_job(void **state)
 {
     char id[ID];
@@ -225,6 +235,7 @@ int main(void)
         cmocka_unit_test(a_seed_that_was_not_given_is_chosen_and_shown),
         cmocka_unit_test(what_is_wrong_is_said_at_once),
         cmocka_unit_test(a_key_makes_one_job),
+        cmocka_unit_test(what_is_no_key_is_refused_without_a_job_too),
         cmocka_unit_test(a_refusal_later_is_the_error_of_the_job),
         cmocka_unit_test(a_running_one_ends_when_asked),
         cmocka_unit_test(a_restart_runs_it_again),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What lint.sh, prism.sh, promtool.sh and schemathesis.sh share; sourced after `set -euo pipefail`.
+# What the scripts of this suite share; sourced after `set -euo pipefail`.
 #
 # CLIENTS_DIR   where tools are installed and kept [build-clients/ of the source tree]
 
@@ -71,19 +71,38 @@ make_world() {
   put models/copy '{"arch":"exact","source":"noise","target":"roll","L":6}'
 }
 
-# install_npm : the tools of package.json, by the versions of package-lock.json, once.
+# Downloads that fail are tried once more and then given up: a test that is skipped shall not take minutes.
+
+# install_npm SOURCE : the packages of tests/clients/SOURCE/package.json, by the versions of its lock file, once;
+# $node_modules is where.
 install_npm() {
-  local folder=$CLIENTS_DIR/contract version
+  local source=$root/tests/clients/$1 folder=$CLIENTS_DIR/$1 version
   command -v node >/dev/null || skip "node is not installed"
   command -v npm >/dev/null || skip "npm is not installed"
-  version=$(sha256sum "$contract/package.json" "$contract/package-lock.json" | sha256sum)
+  version=$(cat "$source/package.json" "$source/package-lock.json" | sha256sum)
   if [[ ! -f $folder/installed || $(cat "$folder/installed") != "$version" ]]; then
+    rm -rf "$folder"
     mkdir -p "$folder"
-    cp "$contract/package.json" "$contract/package-lock.json" "$folder/"
-    (cd "$folder" && npm ci --ignore-scripts --fetch-retries=1 --no-audit --no-fund --cache "$CLIENTS_DIR/npm-cache" >npm.log 2>&1) ||
-      { tail -n 5 "$folder/npm.log" >&2; skip "npm cannot install spectral, redocly and prism"; }
+    cp "$source/package.json" "$source/package-lock.json" "$folder/"
+    (cd "$folder" && timeout 150 npm ci --ignore-scripts --fetch-retries=1 --no-audit --no-fund \
+      --cache "$CLIENTS_DIR/npm-cache" >npm.log 2>&1) ||
+      { tail -n 5 "$folder/npm.log" >&2; skip "npm cannot install the packages of $1/package.json"; }
     echo "$version" >"$folder/installed"
   fi
   node_modules=$folder/node_modules
   export NODE_PATH=$node_modules NO_UPDATE_NOTIFIER=1 REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true
+}
+
+# install_python SOURCE : a venv with the packages of tests/clients/SOURCE/requirements.txt, once; $venv is where.
+install_python() {
+  local requirements=$root/tests/clients/$1/requirements.txt
+  venv=$CLIENTS_DIR/venv-$1
+  cmp -s "$requirements" "$venv/installed" && return
+  command -v python3 >/dev/null || skip "python3 is not installed"
+  rm -rf "$venv"
+  python3 -m venv "$venv" >"$home/install" 2>&1 || skip "python3 makes no venv (Debian's python3-venv)"
+  timeout 150 "$venv/bin/pip" install --quiet --disable-pip-version-check --retries 1 --only-binary :all: \
+    --cache-dir "$CLIENTS_DIR/pip-cache" -r "$requirements" >"$home/install" 2>&1 ||
+    { tail -n 3 "$home/install" >&2; skip "pip cannot install the packages of $1/requirements.txt"; }
+  cp "$requirements" "$venv/installed"
 }

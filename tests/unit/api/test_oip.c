@@ -378,6 +378,24 @@ static void the_whole_body(void **state)
     api_oip_infer_release(&request);
 }
 
+/* JSON of a fitting length would pass for floats. */
+static void json_is_not_a_whole_body(void **state)
+{
+    const struct api_limits limits = api_limits_default();
+    struct api_message message = message_of("", "", "{\"inputs\": [ ]} ", 16);
+    struct api_oip_infer request;
+    struct api_problem problem = {0};
+    (void)state;
+    message.content_type = "Application/JSON; charset=utf-8";
+    assert_false(api_oip_infer_parse(&request, "m", &PLANE, &message, "0", &limits, &problem));
+    expect_problem(&problem, API_P_MALFORMED_REQUEST, NULL, "application/json");
+    api_oip_infer_release(&request);
+    problem = (struct api_problem){0};
+    message.content_type = "application/octet-stream";
+    assert_true(api_oip_infer_parse(&request, "m", &PLANE, &message, "0", &limits, &problem));
+    api_oip_infer_release(&request);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +410,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_meant_is_refused),
         cmocka_unit_test(the_length_of_the_json),
         cmocka_unit_test(the_whole_body),
+        cmocka_unit_test(json_is_not_a_whole_body),
     };
     return cmocka_run_group_tests_name("api/oip", tests, NULL, NULL);
 }

@@ -257,6 +257,9 @@ static void the_repository(void **state)
     assert_true(api_oip_load_parse(&message, true, &problem));
     assert_false(api_oip_load_parse(&message, false, &problem));
     expect_problem(&problem, API_P_UNKNOWN_PARAMETER, "/parameters/unload_dependents", NULL);
+    message = json_message("", "{\"parameters\":null}");
+    problem = (struct api_problem){0};
+    assert_true(api_oip_load_parse(&message, false, &problem));
     static const char *const wrong[] = {"[]", "{\"ready\":1}", "{\"x\":1}", "{"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         problem = (struct api_problem){0};

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client of the Open Inference Protocol that others wrote, tritonclient[http], against a running efmd.
 
-    oip.py URL IMAGE_MODEL VECTOR_MODEL
+    check.py URL IMAGE_MODEL VECTOR_MODEL
 
 One line a check; the first that fails ends it with status 1.
 """
@@ -157,7 +157,7 @@ def check_images(client, url, model):
                              parameters={"seed": 5, "format": name, "quality": 80})
         check(f"a file out: {name}", reply.as_numpy("image")[0].startswith(magic))
     refused("a timeout in microseconds", 504, "", lambda: client.infer(
-        model, [], timeout=1000, parameters={"operation": "generate", "n": 32, "seed": 1}))
+        model, [], timeout=1000, parameters={"operation": "generate", "n": 32, "seed": 1, "solver": "euler", "steps": 1000}))
     refused("a file that is no image", 415, "", lambda: client.infer(
         model, [tensor(np.array([b"nothing"], dtype=np.object_), "BYTES")]))
     check_whole(url, model, files[0], numbers)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The OpenAI SDK against a running efmd: images, models, and errors as the classes that its users catch.
 //
-//     node openai.mjs URL IMAGE_MODEL VECTOR_MODEL [QUEUE]
+//     node check.mjs URL IMAGE_MODEL VECTOR_MODEL [QUEUE]
 //
 // QUEUE: requests that the daemon admits (--queue), which are then filled; without it that check is left out. The SDK is looked
 // for from the present folder on, and in NODE_PATH. One line a check; the first that fails ends it with status 1.
