@@ -21,7 +21,7 @@ static void an_answer_has_its_headers(void **state)
     assert_string_equal(peer_header(&answer, "Content-Type"), "text/plain");
     assert_string_equal(peer_header(&answer, "X-Content-Type-Options"), "nosniff");
     assert_string_equal(peer_header(&answer, "Cache-Control"), "no-store");
-    assert_string_equal(peer_header(&answer, "Vary"), "Accept");
+    assert_string_equal(peer_header(&answer, "Vary"), "Accept, Accept-Encoding");
     const char *id = peer_header(&answer, "X-Request-Id");
     assert_int_equal(strlen(id), 4 + 24);
     assert_int_equal(strncmp(id, "req_", 4), 0);
