@@ -36,6 +36,7 @@ struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Conne
     api_reply_init(&exchange->reply, 0);
     atomic_init(&exchange->references, 2);
     atomic_fetch_add(&http->pending, 1);
+    atomic_fetch_add(&http->begun, 1);
     srv_metrics_add(http->service->metrics, SRV_M_HTTP_IN_FLIGHT, 1, "");
     return exchange;
 }
@@ -260,6 +261,8 @@ void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply)
     struct srv_http *http = exchange->http;
     exchange->reply = *reply;
     api_reply_init(reply, 0);
+    // Its client shall come back to another server, or to the next one here.
+    exchange->close |= atomic_load(&http->announced);
     // Not followed any longer before it is resumed: the socket may be closed right after that.
     if (exchange->deferred)
         exchange->gone = srv_watcher_unfollow(http->watcher, exchange->watch);

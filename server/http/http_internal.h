@@ -60,7 +60,9 @@ struct srv_http {
     struct MHD_Daemon *daemon;
     struct srv_watcher *watcher;
     struct srv_budget budget;
+    int listener; /* libmicrohttpd's */
     uint16_t port;
+    atomic_size_t begun; /* exchanges, ever */
     atomic_bool announced, draining;
     atomic_size_t pending; /* exchanges not answered */
     pthread_mutex_t mutex;
@@ -195,9 +197,10 @@ void srv_detached_cancel_all(struct srv_http *http);
 /* direct.c: writes a whole answer on the socket without waiting, and ends the sending side. */
 void srv_direct_send(int socket, const struct srv_exchange *exchange, const struct api_reply *reply);
 
-/* listen.c */
+/* listen.c. The second: no new connections, while those that are being made still come in. */
 EFM_MUST_CHECK enum efm_status srv_listen(const char *address, uint16_t port, int *socket, uint16_t *bound,
                                           struct efm_error *error);
+bool srv_listen_no_more(int socket);
 
 /* http.c: the few things that need libmicrohttpd. */
 void srv_link_suspend(struct MHD_Connection *connection);
