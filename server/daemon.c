@@ -4,6 +4,7 @@
 #include "core/net/net.h"
 #include "server/build.h"
 #include "server/clock.h"
+#include "server/endpoints/openapi_document.h"
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
 #include "server/http/http.h"
@@ -129,7 +130,9 @@ static enum efm_status create_base(struct srv_daemon *daemon, struct efm_error *
     share_cores(daemon);
     set_limits(daemon);
     set_replica(daemon);
-    status = srv_metrics_create(&daemon->service.metrics, error);
+    status = srv_openapi_create(&daemon->service.openapi, error);
+    if (status == EFM_OK)
+        status = srv_metrics_create(&daemon->service.metrics, error);
     if (status == EFM_OK)
         srv_metrics_set(
             daemon->service.metrics, SRV_M_BUILD_INFO, 1,
@@ -411,6 +414,7 @@ void srv_daemon_destroy(struct srv_daemon *daemon)
     srv_store_close(service->store);
     if (daemon->state_lock >= 0)
         close(daemon->state_lock);
+    srv_openapi_destroy(service->openapi);
     srv_metrics_destroy(service->metrics);
     srv_log_destroy(service->log);
 }

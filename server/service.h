@@ -11,6 +11,7 @@ struct srv_metrics;
 struct srv_registry;
 struct srv_scheduler;
 struct srv_http;
+struct srv_openapi;
 struct srv_store;
 struct srv_blobs;
 struct srv_jobs;
@@ -32,6 +33,7 @@ struct srv_service {
         *webhook_calls; /* what addresses are gone to, for datasets and for webhooks */
     struct srv_scheduler *scheduler;
     struct srv_http *http;
+    struct srv_openapi *openapi;
     struct api_limits limits;
 };
 

@@ -43,11 +43,11 @@ attack() {
   slowhttptest -c $clients -r 150 -l $seconds -p 3 -v 1 "$@" >"$home/$name.log" 2>&1 &
   local tester=$!
   sleep 2
-  read -r p99 count < <(measure 6)
   local open
   open=$(curl -sf "$server/metrics" | awk '$1 == "efm_http_connections" { print $2 }')
+  read -r p99 count < <(measure 6)
   wait $tester || true
-  echo "$name: p99 $p99 ms over $count requests, $open connections open then"
+  echo "$name: p99 $p99 ms over $count requests, $open connections open as it began"
   # five times as much, and a tenth of a second for a machine that has other things to do
   awk -v p="$p99" -v q="$peace" 'BEGIN { exit !(p <= 5 * q + 100) }' || fail "$name: p99 $p99 ms, in peace $peace ms"
   for _ in $(seq 100); do
