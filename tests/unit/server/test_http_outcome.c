@@ -204,6 +204,7 @@ static void dates_are_read_in_three_forms(void **state)
                                       "Sun, 06 Nov 1994 08:49:37 GMT ",
                                       "Wed, 31 Feb 1994 08:49:37 GMT",
                                       "sun, 06 nov 1994 08:49:37 gmt",
+                                      "Sun, 05 Nov 0000 08:49:37 GMT",
                                       "784111777"};
     int64_t seconds = 0;
     char text[SRV_DATE_SIZE];
