@@ -147,9 +147,10 @@ static void problems(struct efm_buffer *out, const struct api_operation_document
                      const struct api_openapi_row *row)
 {
     /* in their order; a key is asked for where there is a scope */
-    static const char *const all[] = {"400", "401", "403", "404", "406", "408", "409", "410", "412",
-                                      "413", "415", "416", "421", "422", "429", "500", "503", "504"};
-    static const char everywhere[] = "400 403 408 413 421 422 429 500 503 504";
+    static const char *const all[] = {"400", "401", "403", "404", "406", "408", "409",
+                                      "410", "412", "413", "414", "415", "416", "417",
+                                      "421", "422", "429", "431", "500", "503", "504"};
+    static const char everywhere[] = "400 403 408 413 414 417 421 422 429 431 500 503 504";
     const bool keyed = !is_empty(operation->scope);
     const char *separator = "";
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {

@@ -42,6 +42,7 @@
     X(API_P_IMAGE_TOO_LARGE, 413, "image_too_large", "The image has more pixels than the limit")             \
     X(API_P_TOO_MANY_IMAGES, 413, "too_many_images", "The request asks for more images than the limit")      \
     X(API_P_QUOTA, 413, "quota_exceeded", "The quota of stored bytes is used up")                            \
+    X(API_P_URI_TOO_LONG, 414, "uri_too_long", "Path and query are longer than the limit")                   \
     X(API_P_UNSUPPORTED_MEDIA_TYPE, 415, "unsupported_media_type",                                           \
       "The body is of a type that is not taken")                                                             \
     X(API_P_NOT_AN_IMAGE, 415, "not_an_image", "The bytes are not a PNG, JPEG or WebP image")                \
@@ -67,6 +68,7 @@
     X(API_P_KEY_REUSED, 422, "idempotency_key_reused", "The key was used for another request")               \
     X(API_P_QUEUE_FULL, 429, "queue_full", "Queue is full")                                                  \
     X(API_P_CLIENT_LIMIT, 429, "client_limit", "This client has too many requests under way")                \
+    X(API_P_HEADERS_TOO_LARGE, 431, "headers_too_large", "The headers are more than the limit")              \
     X(API_P_INTERNAL, 500, "internal", "Something broke inside the server")                                  \
     X(API_P_DRAINING, 503, "draining", "The server is shutting down")                                        \
     X(API_P_NO_MEMORY, 503, "insufficient_memory", "There is no memory for this now")                        \

@@ -14,7 +14,7 @@ build_packages=(
 )
 test_packages=(
   clang clang-format libclang-rt-dev libopenblas-pthread-dev
-  jq wrk sqlite3 python3 python3-venv python3-numpy python3-pil prometheus valgrind procps openssl
+  jq wrk slowhttptest sqlite3 python3 python3-venv python3-numpy python3-pil prometheus valgrind procps openssl
 )
 
 # clients of the daemon that are written in JavaScript; any npm will do

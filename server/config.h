@@ -73,6 +73,8 @@
     X(COUNT, connections, "connections", "2048", 1, 100000, "open connections")                              \
     X(SECONDS, idle_timeout, "idle-timeout", "60", 1, 3600,                                                  \
       "seconds without a byte before a connection closes")                                                   \
+    X(SECONDS, header_timeout, "header-timeout", "20", 0.1, 3600,                                            \
+      "seconds for the headers of a request to arrive")                                                      \
     X(SECONDS, body_timeout, "body-timeout", "120", 1, 86400, "seconds for a whole request to arrive")       \
     X(SECONDS, timeout, "timeout", "300", 0.001, 86400, "seconds for a request that names no timeout")       \
     X(SECONDS, drain_delay, "drain-delay", "0", 0, 600, "seconds to keep accepting after SIGTERM")           \

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/daemon.h"
 
-#include "core/field/products.h"
 #include "core/net/net.h"
+#include "server/build.h"
 #include "server/clock.h"
 #include "server/cores.h"
+#include "server/endpoints/openapi_document.h"
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
 #include "server/http/guard.h"
@@ -114,18 +115,25 @@ static enum efm_status create_log(struct srv_daemon *daemon, struct efm_error *e
 
 static enum efm_status create_base(struct srv_daemon *daemon, struct efm_error *error)
 {
+    struct srv_build build;
     enum efm_status status = create_log(daemon, error);
     if (status != EFM_OK)
         return status;
+    srv_build_read(&build);
     raise_file_limit(daemon);
     share_cores(daemon);
     set_limits(daemon);
     set_replica(daemon);
-    status = srv_metrics_create(&daemon->service.metrics, error);
+    status = srv_openapi_create(&daemon->service.openapi, daemon->config.api_keys_file[0] != '\0', error);
     if (status == EFM_OK)
-        srv_metrics_set(daemon->service.metrics, SRV_M_BUILD_INFO, 1,
-                        "version=\"%s\",libmicrohttpd=\"%s\",jansson=\"%s\",kernels=\"%s\"", EFMD_VERSION,
-                        srv_http_library(), jansson_version_str(), efm_kernels_name(efm_kernels_at(0)));
+        status = srv_metrics_create(&daemon->service.metrics, error);
+    if (status == EFM_OK)
+        srv_metrics_set(
+            daemon->service.metrics, SRV_M_BUILD_INFO, 1,
+            "version=\"%s\",libmicrohttpd=\"%s\",jansson=\"%s\",onednn=\"%s\",instruction_set=\"%s\","
+            "kernels=\"%s\",processor=\"%s\"",
+            build.version, srv_http_library(), jansson_version_str(), build.onednn, build.instruction_set,
+            build.kernels, build.processor);
     return status;
 }
 
@@ -336,6 +344,7 @@ static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *
         .max_image_body = config->max_image_body,
         .connection_limit = (unsigned)config->connections,
         .idle_timeout = (unsigned)ceil(config->idle_timeout),
+        .header_timeout = config->header_timeout,
         .body_timeout = config->body_timeout,
         .event_threads = (unsigned)config->event_threads,
         .guard = daemon->service.guard,
@@ -453,6 +462,7 @@ void srv_daemon_destroy(struct srv_daemon *daemon)
     srv_store_close(service->store);
     if (daemon->state_lock >= 0)
         close(daemon->state_lock);
+    srv_openapi_destroy(service->openapi);
     srv_metrics_destroy(service->metrics);
     srv_log_destroy(service->log);
 }

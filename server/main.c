@@ -4,7 +4,7 @@
 // The first SIGTERM or SIGINT: /readyz says 503 while requests are taken for --drain-delay, then new ones are
 // refused, what is under way has --shutdown-timeout, what is left is cancelled. The second one: exit at once.
 
-#include "core/field/products.h"
+#include "server/build.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/http/http.h"
@@ -34,8 +34,13 @@ static int print(struct efm_buffer *out)
 
 static void render_version(struct efm_buffer *out)
 {
-    efm_buffer_format(out, "efmd %s\nlibmicrohttpd %s\njansson %s\nfield kernels %s\n", EFMD_VERSION,
-                      srv_http_library(), jansson_version_str(), efm_kernels_name(efm_kernels_at(0)));
+    struct srv_build build;
+    srv_build_read(&build);
+    efm_buffer_format(out,
+                      "efmd %s\ncompiler %s\nlibmicrohttpd %s\njansson %s\nonednn %s\nprocessor %s\n"
+                      "instruction set %s\nfield kernels %s\nprecision %s\n",
+                      build.version, build.compiler, srv_http_library(), jansson_version_str(), build.onednn,
+                      build.processor, build.instruction_set, build.kernels, build.precision);
 }
 
 /* What --help, --version, --print-config and --check-config do. */

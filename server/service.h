@@ -11,6 +11,7 @@ struct srv_metrics;
 struct srv_registry;
 struct srv_scheduler;
 struct srv_http;
+struct srv_openapi;
 struct srv_store;
 struct srv_blobs;
 struct srv_jobs;
@@ -34,6 +35,7 @@ struct srv_service {
     struct srv_scheduler *scheduler;
     struct srv_guard *guard;
     struct srv_http *http;
+    struct srv_openapi *openapi;
     struct api_limits limits;
 };
 

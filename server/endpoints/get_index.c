@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/json.h"
-#include "core/field/products.h"
+#include "server/build.h"
 #include "server/config.h"
 #include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
+
+#include <string.h>
 
 static void append_endpoints(struct efm_buffer *out)
 {
@@ -44,7 +46,9 @@ static void append_limits(struct efm_buffer *out, const struct srv_service *serv
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
     const struct srv_config *config = service->config;
+    struct srv_build build;
     struct api_reply reply;
+    srv_build_read(&build);
     srv_answer_begin(&reply, 200);
     struct efm_buffer *out = &reply.body;
     efm_buffer_append_string(out, "{\"name\":\"efmd\",\"version\":\"" EFMD_VERSION "\",");
@@ -53,17 +57,21 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     append_limits(out, service);
     efm_buffer_format(
         out,
-        ",\"build\":{\"kernels\":\"%s\",\"cores\":%u,\"workers\":%llu,\"threads\":%llu,\"helpers\":%llu,"
+        ",\"build\":{\"compiler\":\"%s\",\"libmicrohttpd\":\"%s\",\"onednn\":\"%s\",\"processor\":\"%s\","
+        "\"instruction_set\":\"%s\",\"precision\":\"%s\",\"kernels\":\"%s\",\"cores\":%u,\"workers\":%llu,"
+        "\"threads\":%llu,\"helpers\":%llu,"
         "\"event_threads\":%llu,\"batch\":%llu}}",
-        efm_kernels_name(efm_kernels_at(0)), srv_config_cores(), (unsigned long long)config->workers,
-        (unsigned long long)config->threads, (unsigned long long)config->helpers,
-        (unsigned long long)config->event_threads, (unsigned long long)config->batch);
+        build.compiler, srv_http_library(), build.onednn, build.processor, build.instruction_set,
+        strcmp(config->precision, "auto") == 0 ? build.precision : config->precision, build.kernels,
+        srv_config_cores(), (unsigned long long)config->workers, (unsigned long long)config->threads,
+        (unsigned long long)config->helpers, (unsigned long long)config->event_threads,
+        (unsigned long long)config->batch);
     srv_answer_end(exchange, &reply);
 }
 
 const struct srv_endpoint srv_get_index = {
     .methods = "GET",
-    .paths = {"/"},
+    .paths = {"/", "/v1"},
     .scope = SRV_SCOPE_OPEN,
     .handle = handle,
     .takes = "",

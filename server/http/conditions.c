@@ -156,7 +156,8 @@ static bool read_pattern(const char *at, const char *pattern, int64_t now, struc
             break;
         case 'Y':
             good = read_number(&at, 4, false, &number);
-            parts->tm_year = number - 1900;
+            parts->tm_year = number - 1900; // before 1900 there was nothing to be modified
+            good = good && parts->tm_year >= 0;
             break;
         case 'y': {
             struct tm today;

@@ -36,7 +36,7 @@ enum srv_tags srv_tags_find(const char *header, const char *etag, enum srv_tags_
 /* True when what has `etag` need not be sent again. A list that is not well-formed is no condition. */
 bool srv_tags_not_modified(const char *if_none_match, const char *etag);
 
-/* A date of HTTP, in any of its three forms, as seconds since 1970: false for anything else. A year of two digits is
+/* A date of HTTP, in any of its three forms, as seconds since 1970: false for anything else, and years before 1900. A year of two digits is
  * the one that is not more than 50 years after `now`. */
 bool srv_date_parse(const char *text, int64_t now, int64_t *seconds);
 

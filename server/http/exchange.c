@@ -20,6 +20,17 @@ bool srv_exchange_reserve(struct srv_exchange *exchange)
     return efm_buffer_reserve(&exchange->spare, SPARE) == EFM_OK;
 }
 
+static void make_request_id(struct srv_exchange *exchange)
+{
+    uint8_t random[12] = {0};
+    ssize_t got = getrandom(random, sizeof random, 0);
+    (void)got; // so few bytes always come at once
+    size_t used = (size_t)snprintf(exchange->request_id, sizeof exchange->request_id, "req_");
+    for (size_t i = 0; i < sizeof random; i++)
+        used += (size_t)snprintf(exchange->request_id + used, sizeof exchange->request_id - used, "%02x",
+                                 random[i]);
+}
+
 struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Connection *connection,
                                          struct srv_watch *watch, const char *uri)
 {
@@ -35,6 +46,7 @@ struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Conne
     exchange->watch = watch;
     exchange->uri = copy;
     exchange->started = srv_clock();
+    make_request_id(exchange);
     exchange->method = "";
     exchange->file = -1;
     exchange->match.route = "none";
@@ -135,17 +147,8 @@ void srv_exchange_identify(struct srv_exchange *exchange)
     exchange->gzip = srv_accepts_gzip(srv_link_header(connection, "Accept-Encoding"));
     snprintf(exchange->user_agent, sizeof exchange->user_agent, "%s",
              srv_link_header(connection, "User-Agent"));
-    if (is_request_id(given)) {
+    if (is_request_id(given))
         memcpy(exchange->request_id, given, strlen(given) + 1);
-        return;
-    }
-    uint8_t random[12] = {0};
-    ssize_t got = getrandom(random, sizeof random, 0);
-    (void)got; // so few bytes always come at once
-    size_t used = (size_t)snprintf(exchange->request_id, sizeof exchange->request_id, "req_");
-    for (size_t i = 0; i < sizeof random; i++)
-        used += (size_t)snprintf(exchange->request_id + used, sizeof exchange->request_id - used, "%02x",
-                                 random[i]);
 }
 
 const char *srv_exchange_known_method(const char *method)

@@ -7,6 +7,7 @@
 #include "server/metrics.h"
 
 #include <arpa/inet.h>
+#include <math.h>
 #include <microhttpd.h>
 #include <string.h>
 #include <time.h>
@@ -53,6 +54,28 @@ size_t srv_link_count(struct MHD_Connection *connection, const char *name)
     struct header_count wanted = {.name = name};
     MHD_get_connection_values(connection, MHD_HEADER_KIND, count_header, &wanted);
     return wanted.count;
+}
+
+struct header_measure {
+    size_t count, bytes;
+};
+
+static enum MHD_Result measure_header(void *context, enum MHD_ValueKind kind, const char *name,
+                                      const char *value)
+{
+    struct header_measure *measure = context;
+    (void)kind;
+    measure->count++;
+    measure->bytes += strlen(name) + (value == NULL ? 0 : strlen(value));
+    return MHD_YES;
+}
+
+void srv_link_measure(struct MHD_Connection *connection, size_t *count, size_t *bytes)
+{
+    struct header_measure measure = {0};
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, measure_header, &measure);
+    *count = measure.count;
+    *bytes = measure.bytes;
 }
 
 const char *srv_link_reason(int status)
@@ -173,7 +196,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        const double deadline = srv_clock() + http->options.idle_timeout + http->options.body_timeout;
+        const double deadline = srv_clock() + http->options.idle_timeout + http->options.header_timeout;
         *socket_context = info == NULL ? NULL : srv_watcher_add(http->watcher, info->connect_fd, deadline);
     } else if (*socket_context != NULL) {
         srv_watcher_drop(http->watcher, *socket_context);
@@ -193,7 +216,7 @@ static void *on_request_line(void *context, const char *uri, struct MHD_Connecti
         return NULL;
     struct srv_exchange *exchange = srv_exchange_create(http, connection, watch, uri);
     if (exchange != NULL)
-        srv_watcher_arm(http->watcher, watch, exchange->started + http->options.body_timeout, NULL);
+        srv_watcher_arm(http->watcher, watch, exchange->started + http->options.header_timeout, exchange);
     return exchange;
 }
 
@@ -307,6 +330,8 @@ enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_op
     made->options = *options;
     made->options.address = NULL;
     made->tls = options->tls != NULL;
+    if (made->options.header_timeout <= 0 || made->options.header_timeout > options->body_timeout)
+        made->options.header_timeout = options->body_timeout;
     made->service = service;
     made->budget.limit = options->max_buffered;
     enum efm_status status = init_locks(made, error);
@@ -314,7 +339,7 @@ enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_op
         efm_free(made);
         return status;
     }
-    double tick = options->body_timeout / 8;
+    double tick = fmin(options->body_timeout, made->options.header_timeout) / 8;
     tick = tick < 0.01 ? 0.01 : tick > 0.25 ? 0.25 : tick;
     status = srv_watcher_create(&made->watcher, tick, srv_request_late, error);
     // Before the first request can come.

@@ -6,6 +6,7 @@
  *   outcome.c, conditions.c, coding.c   what the client knows already, or takes in fewer bytes
  *   direct.c    answers written on the socket while a body is still coming
  *   router.c    target and method to endpoint
+ *   head.c      the headers alone
  *   body.c      the body and the budget of all bodies
  *   watcher.c   deadlines and hang-ups
  *   listen.c    the socket
@@ -145,7 +146,7 @@ void srv_exchange_describe(const struct srv_exchange *exchange, const struct api
                            char out[SRV_DESCRIPTION_SIZE]);
 /* `method` as a constant, NULL when it is an unusual one. */
 const char *srv_exchange_known_method(const char *method);
-/* What the request says of itself: an X-Request-Id of the client's or a fresh one, traceparent, User-Agent. */
+/* What the request says of itself: an X-Request-Id in place of the one that was made, traceparent, User-Agent. */
 void srv_exchange_identify(struct srv_exchange *exchange);
 /* Makes the answer the caller's to give, and gives up what came with the request; false after another. */
 bool srv_exchange_claim(struct srv_exchange *exchange);
@@ -178,6 +179,9 @@ enum srv_verdict srv_request_finish(struct srv_exchange *exchange);
 void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int status);
 /* srv_watcher_late for bodies: writes a 408; `context` is the exchange. */
 void srv_request_late(int socket, void *context);
+
+/* head.c: what can be said against the headers alone: too many, a coding or an expectation that is not taken. */
+bool srv_head_check(struct srv_exchange *exchange, struct api_problem *problem);
 
 /* upload.c: the body, given to the endpoint. False with a problem; an upload that had begun is then to be
  * abandoned, which the answer does. `limit`: in bytes. */
@@ -222,6 +226,7 @@ void srv_link_suspend(struct MHD_Connection *connection);
 void srv_link_resume(struct MHD_Connection *connection);
 const char *srv_link_header(struct MHD_Connection *connection, const char *name); /* "" when absent */
 size_t srv_link_count(struct MHD_Connection *connection, const char *name);       /* how often it is there */
+void srv_link_measure(struct MHD_Connection *connection, size_t *count, size_t *bytes); /* of all headers */
 const char *srv_link_reason(int status);
 void *srv_link_session(struct MHD_Connection *connection); /* of TLS; NULL without */
 /* The peer's address as text, "" when it is none of the Internet's. */

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/clock.h"
-#include "server/http/coding.h"
 #include "server/http/http_internal.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -29,6 +28,9 @@ static bool body_length(const struct srv_exchange *exchange, int64_t *length, st
     if (lengths + codings > 1)
         return api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL,
                                "the length of the body is given more than once");
+    if (codings > 0 && strcasecmp(srv_link_header(connection, "Transfer-Encoding"), "chunked") != 0)
+        return api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL,
+                               "a Transfer-Encoding other than chunked is not taken");
     if (lengths == 0)
         return true;
     int64_t value = 0;
@@ -69,28 +71,14 @@ static void fill_message(struct srv_exchange *exchange)
     message->accept = srv_link_header(exchange->connection, "Accept");
 }
 
-/* What a body must not come with, or the client must not expect. */
-static bool check_body_headers(struct srv_exchange *exchange, struct api_problem *problem)
-{
-    struct MHD_Connection *connection = exchange->connection;
-    const char *expect = srv_link_header(connection, "Expect");
-    if (expect[0] != '\0' && strcasecmp(expect, "100-continue") != 0)
-        return api_problem_set(problem, API_P_EXPECTATION, NULL, "only 100-continue can be expected");
-    exchange->refused_coding = srv_link_count(connection, "Content-Encoding") > 1 ||
-                               srv_is_coded(srv_link_header(connection, "Content-Encoding"));
-    return !exchange->refused_coding ||
-           api_problem_set(problem, API_P_UNSUPPORTED_MEDIA_TYPE, NULL,
-                           "the body is coded by %.60s; it is taken as it is alone",
-                           srv_link_header(connection, "Content-Encoding"));
-}
-
 /* All that can be refused before the body is read. */
 static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_problem *problem)
 {
     struct srv_http *http = exchange->http;
     const struct srv_http_options *options = &http->options;
-    if (!body_length(exchange, length, problem)) {
-        exchange->close = true;
+    if (!body_length(exchange, length, problem) || !srv_head_check(exchange, problem)) {
+        exchange->close |=
+            problem->code != API_P_EXPECTATION && problem->code != API_P_UNSUPPORTED_MEDIA_TYPE;
         return false;
     }
     if (!srv_target_parse(&exchange->target, exchange->uri, problem) ||
@@ -99,8 +87,6 @@ static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_pro
         return false;
     if (atomic_load(&http->draining) && !is_exempt(exchange->match.route))
         return refuse_draining(exchange, problem);
-    if (!check_body_headers(exchange, problem))
-        return false;
     const struct srv_endpoint *endpoint = exchange->match.endpoint;
     // a browser asks whether it may (OPTIONS) without the key
     if (!srv_admit_client(exchange, endpoint == NULL ? SRV_SCOPE_OPEN : endpoint->scope, problem))
@@ -159,6 +145,10 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
     struct api_problem problem = {0};
     int64_t length = NO_BODY;
     const char *known = srv_exchange_known_method(method);
+    // Until then the watcher may be reading the exchange to write a 408 of its own.
+    if (!srv_watcher_disarm(http->watcher, exchange->watch))
+        return SRV_CLOSE;
+    srv_watcher_arm(http->watcher, exchange->watch, exchange->started + http->options.body_timeout, NULL);
     exchange->method = known == NULL ? method : known;
     srv_exchange_identify(exchange);
     if (!admit(exchange, &length, &problem)) {
@@ -298,7 +288,7 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
     }
     // The next request line must be here before an idle connection and a slow request would be over.
     srv_watcher_arm(http->watcher, exchange->watch,
-                    srv_clock() + http->options.idle_timeout + http->options.body_timeout, NULL);
+                    srv_clock() + http->options.idle_timeout + http->options.header_timeout, NULL);
     srv_exchange_unref(exchange);
 }
 
@@ -307,8 +297,11 @@ void srv_request_late(int socket, void *context)
     struct srv_exchange *exchange = context;
     struct api_problem problem = {0};
     struct api_reply reply;
-    api_problem_set(&problem, API_P_REQUEST_TIMEOUT, NULL, "the request did not arrive within %g seconds",
-                    exchange->http->options.body_timeout);
+    const struct srv_http_options *options = &exchange->http->options;
+    const bool headers = exchange->phase == SRV_PHASE_HEADERS;
+    api_problem_set(&problem, API_P_REQUEST_TIMEOUT, NULL, "the %s did not arrive within %g seconds",
+                    headers ? "headers" : "request",
+                    headers ? options->header_timeout : options->body_timeout);
     srv_exchange_render_problem(exchange, &problem, &reply);
     srv_direct_send(socket, exchange, &reply);
     api_reply_release(&reply);

@@ -94,6 +94,9 @@ static void metrics_please_prometheus(void **state)
     const char *text = (const char *)reply.body;
     static const char *const needed[] = {"\nefm_build_info{version=",
                                          "kernels=\"",
+                                         "onednn=\"",
+                                         "instruction_set=\"",
+                                         "processor=\"",
                                          "\nefm_http_requests_total{",
                                          "\nefm_http_request_duration_seconds_bucket{",
                                          "\nefm_queue_requests ",
@@ -149,7 +152,10 @@ static void index_greets(void **state)
     assert_string_equal(json_string_value(json_object_get(json, "name")), "efmd");
     assert_true(json_is_string(json_object_get(json, "version")));
     const json_t *build = json_object_get(json, "build");
-    assert_true(json_is_string(json_object_get(build, "kernels")));
+    static const char *const members[] = {"compiler",        "libmicrohttpd", "onednn", "processor",
+                                          "instruction_set", "precision",     "kernels"};
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; ++i)
+        assert_true(json_is_string(json_object_get(build, members[i])));
     assert_true(json_integer_value(json_object_get(build, "cores")) > 0);
     json_decref(json);
 }

@@ -201,6 +201,7 @@ const struct srv_http_options world_usual = {
     .max_image_body = 2 * SMALL_BODY,
     .connection_limit = 1000,
     .idle_timeout = 30,
+    .header_timeout = 20,
     .body_timeout = 20,
     .event_threads = 1,
     .access_log = true,

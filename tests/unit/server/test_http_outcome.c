@@ -204,6 +204,7 @@ static void dates_are_read_in_three_forms(void **state)
                                       "Sun, 06 Nov 1994 08:49:37 GMT ",
                                       "Wed, 31 Feb 1994 08:49:37 GMT",
                                       "sun, 06 nov 1994 08:49:37 gmt",
+                                      "Sun, 05 Nov 0000 08:49:37 GMT",
                                       "784111777"};
     int64_t seconds = 0;
     char text[SRV_DATE_SIZE];
@@ -300,6 +301,100 @@ static void only_100_continue_can_be_expected(void **state)
     close(peer);
 }
 
+/* `count` headers of `size` bytes each. */
+static void ask_with_headers(size_t count, size_t size, int status, const char *code)
+{
+    struct efm_buffer request = efm_buffer_limited(1 << 20);
+    struct peer_answer answer;
+    efm_buffer_append_string(&request, "GET /hello HTTP/1.1\r\nHost: x\r\n");
+    for (size_t i = 0; i < count; i++)
+        efm_buffer_format(&request, "X-%03zu: %0*d\r\n", i, (int)size - 5, 0);
+    efm_buffer_append_string(&request, "\r\n");
+    int peer = peer_dial(world.port);
+    assert_true(peer_send_bytes(peer, request.data, request.size));
+    assert_true(peer_read(peer, &answer));
+    if (code == NULL)
+        assert_int_equal(answer.status, status);
+    else
+        world_assert_problem(&answer, status, code);
+    peer_answer_release(&answer);
+    assert_int_equal(peer_is_closed(peer, code == NULL ? 0.05 : 2), code != NULL);
+    close(peer);
+    efm_buffer_release(&request);
+}
+
+static void heads_are_bounded(void **state)
+{
+    struct peer_answer answer;
+    (void)state;
+    ask_with_headers(127, 20, 200, NULL); // and Host
+    ask_with_headers(128, 20, 431, "headers_too_large");
+    ask_with_headers(31, 1024, 200, NULL);
+    ask_with_headers(33, 1024, 431, "headers_too_large");
+    struct efm_buffer request = efm_buffer_limited(1 << 20);
+    for (int more = 0; more < 2; more++) {
+        efm_buffer_format(&request, "GET /hello?%0*d HTTP/1.1\r\nHost: x\r\n\r\n", 16 * 1024 - 7 + more, 0);
+        int peer = peer_dial(world.port);
+        assert_true(peer_send_bytes(peer, request.data, request.size));
+        assert_true(peer_read(peer, &answer));
+        close(peer);
+        if (more == 0)
+            assert_int_equal(answer.status, 200);
+        else
+            world_assert_problem(&answer, 414, "uri_too_long");
+        peer_answer_release(&answer);
+        efm_buffer_release(&request);
+    }
+}
+
+static void a_strange_transfer_coding_is_refused(void **state)
+{
+    struct peer_answer answer;
+    int peer = peer_dial(world.port);
+    (void)state;
+    peer_send(peer, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n");
+    assert_true(peer_read(peer, &answer));
+    world_assert_problem(&answer, 400, "malformed_request");
+    peer_answer_release(&answer);
+    assert_true(peer_is_closed(peer, 2));
+    close(peer);
+}
+
+/* A byte now and then keeps the idle timeout away, but not this one. */
+static void slow_headers_end_with_408(void **state)
+{
+    struct srv_http_options options = world_usual;
+    struct peer_answer answer;
+    (void)state;
+    options.header_timeout = 0.4;
+    options.idle_timeout = 1;
+    world_start(&options);
+    int headers = peer_dial(world.port), line = peer_dial(world.port);
+    const double begun = peer_clock();
+    peer_send(headers, "GET /hello HTTP/1.1\r\nHost: x\r\n");
+    peer_send(line, "GET /he");
+    for (int i = 0; i < 3; i++) {
+        peer_sleep(0.1);
+        peer_send(headers, "X");
+        peer_send(line, "l");
+    }
+    assert_true(peer_read(headers, &answer));
+    world_assert_problem(&answer, 408, "request_timeout");
+    peer_answer_release(&answer);
+    assert_true(peer_is_closed(headers, 2));
+    bool open = true;
+    while (open && peer_clock() - begun < 8) {
+        peer_sleep(0.1);
+        open = peer_send_bytes(line, "l", 1);
+    }
+    assert_false(open); // without a word: there is no request yet
+    assert_true(peer_clock() - begun < 6);
+    close(headers);
+    close(line);
+    assert_true(world_settles("efm_http_connections", 0));
+    world_stop();
+}
+
 int main(void)
 {
 #define SERVED(test) cmocka_unit_test_setup_teardown(test, world_start_usual, world_stop_usual)
@@ -308,7 +403,8 @@ int main(void)
         SERVED(what_gains_nothing_is_sent_as_it_is),       SERVED(head_agrees_with_get),
         cmocka_unit_test(lists_of_tags_are_read_strictly), cmocka_unit_test(dates_are_read_in_three_forms),
         SERVED(what_is_known_is_not_sent_again),           SERVED(a_coded_body_is_refused),
-        SERVED(only_100_continue_can_be_expected),
+        SERVED(only_100_continue_can_be_expected),         SERVED(heads_are_bounded),
+        SERVED(a_strange_transfer_coding_is_refused),      cmocka_unit_test(slow_headers_end_with_408),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
