@@ -19,6 +19,9 @@
 enum { END_TRIES = 30, EVENT_DATA = 1024 };
 #define END_PAUSE 5.0
 
+/* Seconds before a job is begun again for which there was no memory. */
+#define NO_MEMORY_PAUSE 1.0
+
 /* ---- ends ---- */
 
 bool srv_train_job_end(struct srv_train_job *job, enum srv_train_end end)
@@ -288,9 +291,13 @@ static void release(struct srv_train_job *job)
 void srv_train_job_run(struct srv_train_worker *worker, struct api_job *record)
 {
     struct srv_train_job *job = efm_allocate_array(1, sizeof *job);
-    if (job == NULL) { // the lease runs out, and there may be memory then
+    if (job == NULL) { // there may be memory later
+        const struct srv_service *service = worker->options.service;
+        struct efm_error error = {0};
+        if (srv_jobs_postpone(service->jobs, record, NO_MEMORY_PAUSE, &error) != EFM_OK)
+            srv_log(service->log, SRV_LOG_WARNING, "training_not_given_back", "\"job\":\"%s\"", record->id);
         api_job_release(record);
-        srv_train_worker_wait(worker, 1);
+        srv_train_worker_wait(worker, NO_MEMORY_PAUSE);
         return;
     }
     job->worker = worker;

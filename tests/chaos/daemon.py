@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A daemon on a state directory that the tests here start, ask, stop and kill."""
 
+import atexit
 import http.client
 import json
 import pathlib
@@ -20,6 +21,12 @@ class Daemon:
         self.state, self.log = self.folder / "state", self.folder / f"{name}.log"
         self.port_file = self.folder / f"{name}.port"
         self.process = self.port = None
+        atexit.register(self.clear_away)
+
+    def clear_away(self):
+        """Whatever became of the test, no daemon outlives it."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
 
     def begin(self, environment=None):
         """Starts it and waits for nothing."""

@@ -10,6 +10,7 @@
 #include "server/clock.h"
 #include "server/config.h"
 #include "server/engine/registry.h"
+#include "server/jobs/train_internal.h"
 #include "server/metrics.h"
 #include "tests/support/check.h"
 
@@ -73,6 +74,17 @@ enum efm_status __wrap_efm_trainer_step(struct efm_trainer *trainer, struct efm_
     return __real_efm_trainer_step(trainer, report, error);
 }
 
+static atomic_bool starved; /* once there is no memory for a job that is to be begun */
+
+void *__real_efm_allocate_array(size_t count, size_t size);
+void *__wrap_efm_allocate_array(size_t count, size_t size);
+void *__wrap_efm_allocate_array(size_t count, size_t size)
+{
+    if (size == sizeof(struct srv_train_job) && atomic_exchange(&starved, false))
+        return NULL;
+    return __real_efm_allocate_array(count, size);
+}
+
 static void on_changed(void *context, const char *id)
 {
     (void)context;
@@ -121,17 +133,19 @@ static void open_world(void)
                                           .ttl = 1000};
     if (srv_jobs_create(&service->jobs, &jobs, service->metrics, NULL, &error) != EFM_OK)
         fail_msg("%s", error.message);
-    const struct srv_jobs_listener listener = {NULL, on_changed, on_submitted};
-    srv_jobs_listen(service->jobs, &listener);
 }
 
+/* Who listens finds the worker there. */
 static void start_worker(size_t threads, double checkpoint_seconds)
 {
+    const struct srv_jobs_listener listener = {NULL, on_changed, on_submitted};
     struct efm_error error = {0};
+    srv_jobs_listen(world.service.jobs, NULL);
     const struct srv_train_worker_options options = {
         .service = &world.service, .threads = threads, .checkpoint_seconds = checkpoint_seconds};
     if (srv_train_worker_create(&world.worker, &options, &error) != EFM_OK)
         fail_msg("%s", error.message);
+    srv_jobs_listen(world.service.jobs, &listener);
 }
 
 /* A worker on its way out may still be told of changes. */
@@ -427,6 +441,28 @@ static void a_dataset_that_is_gone_fails(void **state)
     api_job_release(&job);
 }
 
+static bool count_event(void *context, const struct api_event *event)
+{
+    *(int *)context += strcmp(event->data, "{\"status\":\"queued\"}") == 0;
+    return true;
+}
+
+/* It does not wait for its lease to run out. */
+static void one_without_memory_waits_again(void **state)
+{
+    struct api_problem problem = {0};
+    int queued = 0;
+    (void)state;
+    atomic_store(&starved, true);
+    submit(SHORT, "starved", NOISE, ROLL);
+    start_worker(1, 60);
+    expect_end(API_JOB_SUCCEEDED, "", "");
+    assert_false(atomic_load(&starved));
+    assert_true(srv_jobs_events(world.service.jobs, world.watched, 0, 100, count_event, &queued, &problem));
+    assert_int_equal(queued, 2);
+    expect_model_of_core("starved", SHORT);
+}
+
 static void a_cancelled_one_ends(void **state)
 {
     struct api_job job, answer = {.kind = ""};
@@ -459,6 +495,7 @@ int main(void)
         LIVED(what_was_good_before_it_stays),
         LIVED(what_cannot_be_read_fails),
         LIVED(a_dataset_that_is_gone_fails),
+        LIVED(one_without_memory_waits_again),
         LIVED(a_cancelled_one_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
