@@ -164,7 +164,7 @@ struct srv_http_options {
     size_t max_body, max_image_body;
     unsigned connection_limit;
     unsigned idle_timeout;     /* seconds without a byte */
-    double header_timeout;     /* for the headers, from the request line on; 0, or more than body_timeout: as that */
+    double header_timeout;     /* for the headers; 0, or more than body_timeout: as that */
     double body_timeout;       /* seconds for a whole request to arrive */
     unsigned event_threads;    /* >= 1 */
     bool access_log;           /* a line in the log for every request */
