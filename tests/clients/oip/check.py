@@ -156,6 +156,10 @@ def check_images(client, url, model):
         reply = client.infer(model, [tensor(pixels[:1], "UINT8")], outputs=outputs("image"),
                              parameters={"seed": 5, "format": name, "quality": 80})
         check(f"a file out: {name}", reply.as_numpy("image")[0].startswith(magic))
+    for priority in (1, 2):
+        reply = client.infer(model, [tensor(np.array(files[:1], dtype=np.object_), "BYTES")],
+                             outputs=outputs("output"), priority=priority, parameters={"seed": 5})
+        check(f"priority {priority}: the same numbers", np.array_equal(reply.as_numpy("output"), numbers))
     refused("a timeout in microseconds", 504, "", lambda: client.infer(
         model, [], timeout=1000, parameters={"operation": "generate", "n": 32, "seed": 1, "solver": "euler", "steps": 1000}))
     refused("a file that is no image", 415, "", lambda: client.infer(
