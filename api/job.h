@@ -70,7 +70,7 @@ EFM_MUST_CHECK enum efm_status api_job_read(struct api_job *job, const char *tex
  *  "checkpoint":null|{"step","created_at"},
  *  "urls":{"self","events","cancel","result"?,"preview"?,"loss"?,"checkpoints"?}} */
 void api_job_render(const struct api_job *job, struct efm_buffer *out);
-/* The ETag of what render says, with quotes. */
+/* The ETag of what render says, with quotes; "" when there is no memory to find it. */
 void api_job_etag(const struct api_job *job, char out[72]);
 
 /* ---- POST /train ---- */

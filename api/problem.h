@@ -47,6 +47,7 @@
     X(API_P_NOT_AN_IMAGE, 415, "not_an_image", "The bytes are not a PNG, JPEG or WebP image")                \
     X(API_P_UNSUPPORTED_IMAGE, 415, "unsupported_image", "This kind of image is not taken")                  \
     X(API_P_RANGE, 416, "range_not_satisfiable", "The file has no such bytes")                               \
+    X(API_P_EXPECTATION, 417, "expectation_failed", "The server does not do what is expected")               \
     X(API_P_MISDIRECTED, 421, "misdirected", "The server is not asked under this name")                      \
     X(API_P_DAMAGED_IMAGE, 422, "damaged_image", "The image is truncated or damaged")                        \
     X(API_P_IMAGE_TOO_SMALL, 422, "image_too_small", "The image is too small to be meant")                   \

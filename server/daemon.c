@@ -416,6 +416,8 @@ void srv_daemon_drain(struct srv_daemon *daemon)
     while (srv_http_pending(service->http) + srv_scheduler_load(service->scheduler) > 0 &&
            srv_clock() < until)
         pause_for(0.02);
+    // a second more than was asked for is worth an answer to who came last
+    srv_http_close_door(service->http, fmax(until - srv_clock(), 1));
     srv_log(service->log, SRV_LOG_INFO, "stopping", "\"cancelled\":%zu", srv_http_pending(service->http));
 }
 

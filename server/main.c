@@ -9,6 +9,7 @@
 #include "server/daemon.h"
 #include "server/http/http.h"
 #include "server/log.h"
+#include "server/notify.h"
 #include "server/train/train_command.h"
 
 #include <jansson.h>
@@ -113,6 +114,7 @@ static int serve(struct srv_daemon *daemon)
 {
     struct efm_error error = {0};
     const sigset_t signals = ending_signals();
+    const char *manager = getenv("NOTIFY_SOCKET");
     int signal_number;
     // Blocked before the first thread is made, so that all inherit it.
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
@@ -121,8 +123,10 @@ static int serve(struct srv_daemon *daemon)
     enum efm_status status = srv_daemon_create(daemon, &error);
     if (status == EFM_OK) {
         log_start(daemon);
+        srv_notify(manager, "READY=1\nSTATUS=serving");
         sigwait(&signals, &signal_number);
         quit_on_next_signal();
+        srv_notify(manager, "STOPPING=1\nSTATUS=draining");
         srv_daemon_drain(daemon);
     } else {
         fprintf(stderr, "efmd: %s\n", error.message);

@@ -3,9 +3,16 @@
 
 #include "core/base/memory.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Looks at a meeting before a thread goes to sleep: some ten microseconds. */
+enum { LOOKS = 1000 };
 
 struct helper {
     struct efm_team *team;
@@ -153,4 +160,39 @@ void efm_team_run_each(struct efm_team *team, efm_team_body *body, void *context
         run(team, team->size, true, body, context);
     else
         body(context, 0, 0);
+}
+
+/* ---- meetings ---- */
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Everything here is in one order for all threads: either the sleeper sees the last arrival, or the last to arrive sees
+ * that somebody sleeps. */
+static void sleep_until(struct efm_meeting *meeting, unsigned wanted)
+{
+    atomic_fetch_add(&meeting->asleep, 1);
+    for (unsigned seen = atomic_load(&meeting->arrived); seen < wanted; seen = atomic_load(&meeting->arrived))
+        syscall(SYS_futex, &meeting->arrived, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    atomic_fetch_sub(&meeting->asleep, 1);
+}
+
+void efm_meeting_wait(struct efm_meeting *meeting, unsigned *round, unsigned size)
+{
+    const unsigned wanted = ++*round * size;
+    if (atomic_fetch_add(&meeting->arrived, 1) + 1 == wanted) {
+        if (atomic_load(&meeting->asleep) > 0)
+            syscall(SYS_futex, &meeting->arrived, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+        return;
+    }
+    for (unsigned looks = 0; looks < LOOKS; looks++) {
+        if (atomic_load_explicit(&meeting->arrived, memory_order_acquire) >= wanted)
+            return;
+        relax();
+    }
+    sleep_until(meeting, wanted);
 }

@@ -9,6 +9,7 @@
 
 #include "core/base/status.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 struct efm_team;
@@ -28,5 +29,15 @@ void efm_team_run(struct efm_team *team, size_t count, efm_team_body *body, void
 
 /* Runs body once on every thread of the team, index = slot, all at the same time: the bodies may wait for each other. */
 void efm_team_run_each(struct efm_team *team, efm_team_body *body, void *context);
+
+/* A place where the threads of one loop meet, again and again. Zero it before the first of them comes. Who waits looks for a
+ * moment and then sleeps: on a busy machine the one that is waited for needs the processor, and threads that take
+ * turns looking keep it away from it. */
+struct efm_meeting {
+    atomic_uint arrived, asleep;
+};
+
+/* Returns when all `size` threads have come as often as the caller, whose own count is *round, 0 at first. */
+void efm_meeting_wait(struct efm_meeting *meeting, unsigned *round, unsigned size);
 
 #endif

@@ -3,14 +3,12 @@
  * training batch by shards. */
 #include "core/net/unet_internal.h"
 
-#include <sched.h>
 #include <string.h>
 
 enum {
     CHUNK =
         8, /* images that one thread takes through the net together, so that weights are read once for all */
     MOST_BANDS = 8,
-    SPINS = 4000, /* looks at a barrier before the processor is offered to others */
 };
 
 /* ---- memory ---- */
@@ -107,9 +105,9 @@ static void take_lane(struct taker *taker, const struct unet_plan *plan, const s
     lane->scratch = take(taker, plan->largest, element);
 }
 
-/* A place where the threads of one image meet: each adds one, and all wait until everybody of the round has. */
+/* Where the threads of one image meet. */
 struct barrier {
-    _Alignas(EFM_ALIGNMENT) atomic_size_t arrived;
+    _Alignas(EFM_ALIGNMENT) struct efm_meeting meeting;
 };
 
 static bool take_all(struct taker *taker, const struct efm_net_weights *weights, const struct sizes *sizes,
@@ -266,42 +264,28 @@ static void forward_chunk(void *argument, size_t index, size_t thread)
     unet_finish(&job, context->fx + begin * dimension, context->fz + begin);
 }
 
-/* Returns when all `bands` threads have come as often as this one. */
-static void meet(struct barrier *barrier, size_t *round, size_t bands)
-{
-    size_t wanted = ++*round * bands;
-    atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel);
-    for (unsigned spins = 0; atomic_load_explicit(&barrier->arrived, memory_order_acquire) < wanted;
-         spins++) {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-        if (spins >= SPINS)
-            sched_yield();
-    }
-}
-
 /* Several threads, one image: thread `index` does a band of rows of image index / bands. */
 static void forward_band(void *argument, size_t index, size_t thread)
 {
     const struct forward_context *context = argument;
-    size_t image = index / context->bands, round = 0;
+    size_t image = index / context->bands;
+    unsigned round = 0, bands = (unsigned)context->bands;
     (void)thread;
     if (image >= context->count || index >= unet_run(context->run)->lane_count)
         return;
     struct unet_job job = job_of(context->run, image, index);
-    struct barrier *barrier = (struct barrier *)unet_run(context->run)->barriers + image;
+    struct efm_meeting *meeting = &((struct barrier *)unet_run(context->run)->barriers + image)->meeting;
     size_t dimension = context->run->weights->net->config.shape.dimension, sample = context->first + image;
     job.images = 1;
     job.band = index % context->bands;
     job.bands = context->bands;
     for (int stage = 0; stage < UNET_STAGES; stage++) {
         unet_begin(&job, stage, context->x + sample * dimension, context->z + sample);
-        meet(barrier, &round, job.bands);
+        efm_meeting_wait(meeting, &round, bands);
     }
     for (size_t i = 0; i < job.plan->operation_count; i++) {
         unet_forward_operation(&job, &job.plan->operations[i]);
-        meet(barrier, &round, job.bands);
+        efm_meeting_wait(meeting, &round, bands);
     }
     unet_finish(&job, context->fx + sample * dimension, context->fz + sample);
 }

@@ -2,9 +2,11 @@
 #include "server/endpoints/answer.h"
 
 #include "core/base/sha256.h"
+#include "server/http/conditions.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { ANSWER_MOST = 64 << 20 };
 
@@ -27,31 +29,29 @@ void srv_answer_end(struct srv_exchange *exchange, struct api_reply *reply)
     srv_exchange_problem(exchange, &problem);
 }
 
-/* True when a list of entity tags holds `etag` by weak comparison, or is "*". */
-static bool lists_etag(const char *list, const char *etag)
+void srv_answer_end_tagged(struct srv_exchange *exchange, struct api_reply *reply)
 {
-    if (strcmp(list, "*") == 0)
-        return true;
-    if (strncmp(etag, "W/", 2) == 0)
-        etag += 2;
-    size_t wanted = strlen(etag);
-    while (*list != '\0') {
-        list += strspn(list, " \t,");
-        if (strncmp(list, "W/", 2) == 0)
-            list += 2;
-        size_t length = strcspn(list, ",");
-        while (length > 0 && (list[length - 1] == ' ' || list[length - 1] == '\t'))
-            length--;
-        if (length > 0 && length == wanted && memcmp(list, etag, length) == 0)
-            return true;
-        list += strcspn(list, ",");
+    char digest[65];
+    if (reply->body.status == EFM_OK) {
+        efm_sha256_hex(reply->body.data, reply->body.size, digest);
+        api_reply_header(reply, "ETag", "\"%s\"", digest);
+        api_reply_header(reply, "Cache-Control", "no-cache");
     }
-    return false;
+    srv_answer_end(exchange, reply);
+}
+
+void srv_answer_modified(struct api_reply *reply, int64_t created)
+{
+    char date[SRV_DATE_SIZE];
+    if ((int64_t)time(NULL) <= created)
+        return;
+    srv_date_format(created, date);
+    api_reply_header(reply, "Last-Modified", "%s", date);
 }
 
 bool srv_answer_not_modified(struct srv_exchange *exchange, const char *etag)
 {
-    if (!lists_etag(srv_exchange_header(exchange, "If-None-Match"), etag))
+    if (!srv_tags_not_modified(srv_exchange_header(exchange, "If-None-Match"), etag))
         return false;
     struct api_reply reply;
     api_reply_init(&reply, 0);
@@ -66,19 +66,19 @@ bool srv_answer_expected(const struct srv_exchange *exchange, const char *etag, 
 {
     /* the sha256 of nothing: what changes things will find something else and refuse */
     static const char NEVER[] = "-";
-    const char *match = srv_exchange_header(exchange, "If-Match");
-    const char *none = srv_exchange_header(exchange, "If-None-Match");
-    if (strcmp(none, "*") == 0) {
+    const enum srv_tags none =
+        srv_tags_find(srv_exchange_header(exchange, "If-None-Match"), etag, SRV_TAGS_WEAK);
+    const enum srv_tags match =
+        srv_tags_find(srv_exchange_header(exchange, "If-Match"), etag, SRV_TAGS_STRONG);
+    if (none == SRV_TAGS_ANY) {
         expected[0] = '\0';
         return true;
     }
-    if (none[0] != '\0' && etag != NULL && lists_etag(none, etag)) {
-        snprintf(expected, 65, "%s", NEVER);
-        return true;
-    }
-    if (match[0] == '\0')
+    const bool refused = none == SRV_TAGS_FOUND || none == SRV_TAGS_MALFORMED;
+    if (match == SRV_TAGS_ABSENT && !refused)
         return false;
-    snprintf(expected, 65, "%s", etag != NULL && lists_etag(match, etag) ? sha256 : NEVER);
+    const bool right = !refused && (match == SRV_TAGS_FOUND || (match == SRV_TAGS_ANY && etag != NULL));
+    snprintf(expected, 65, "%s", right ? sha256 : NEVER);
     return true;
 }
 

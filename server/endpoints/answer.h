@@ -21,11 +21,17 @@ void srv_answer_begin(struct api_reply *reply, int status);
 /* Sends it; an API_P_NO_MEMORY problem in its place when the body could not be made. */
 void srv_answer_end(struct srv_exchange *exchange, struct api_reply *reply);
 
+/* The same with the SHA-256 of the body as its ETag, for what is made anew each time. */
+void srv_answer_end_tagged(struct srv_exchange *exchange, struct api_reply *reply);
+
+/* Last-Modified, from the second after `created` on: until then something else could come to bear the same date. */
+void srv_answer_modified(struct api_reply *reply, int64_t created);
+
 /* True when If-None-Match names `etag` (with its quotes): a 304 has been sent, and nothing is left to do. */
 bool srv_answer_not_modified(struct srv_exchange *exchange, const char *etag);
 
 /* What a PUT or DELETE expects to be there, from If-None-Match and If-Match, for struct srv_put: false when there is no condition.
- * `etag` (with its quotes) and `sha256` are of what is there now, both NULL for nothing. Handlers and the begin of an
+ * A header that is not well-formed is a condition that nothing meets. * `etag` (with its quotes) and `sha256` are of what is there now, both NULL for nothing. Handlers and the begin of an
  * upload alone. */
 bool srv_answer_expected(const struct srv_exchange *exchange, const char *etag, const char *sha256,
                          char expected[65]);

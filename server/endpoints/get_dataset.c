@@ -13,6 +13,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
         struct api_reply reply;
         srv_answer_begin(&reply, 200);
         api_reply_header(&reply, "ETag", "%s", etag);
+        srv_answer_modified(&reply, (int64_t)facts.created);
         srv_answer_render_dataset(&facts, &reply.body);
         srv_answer_end(exchange, &reply);
     }

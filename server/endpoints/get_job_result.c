@@ -47,6 +47,8 @@ static bool find(struct srv_service *service, const char *name, struct api_reply
         reply->status = job.result_status;
         snprintf(reply->content_type, sizeof reply->content_type, "%s", job.result_type);
         add_headers(reply, job.result_headers);
+        if (reply->status == 200 && strcasestr(job.result_headers, "ETag:") == NULL) // it never changes
+            api_reply_header(reply, "ETag", "\"%s\"", job.id);
         srv_jobs_blob_key(job.id, "result", key);
     }
     api_job_release(&job);

@@ -14,9 +14,11 @@ static bool find(struct srv_service *service, const char *name, struct api_reply
         return api_problem_set(problem, API_P_UNKNOWN_MODEL, NULL, "there is no model named '%.64s'", name);
     srv_model_etag(&facts, etag);
     snprintf(key, SRV_BLOB_KEY, "%s", facts.blob);
+    const int64_t created = (int64_t)facts.created;
     srv_model_facts_release(&facts);
     snprintf(reply->content_type, sizeof reply->content_type, "application/octet-stream");
     api_reply_header(reply, "ETag", "%s", etag);
+    srv_answer_modified(reply, created);
     api_reply_header(reply, "Content-Disposition", "attachment; filename=\"%s.safetensors\"", name);
     return true;
 }

@@ -56,7 +56,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     efm_free(documents);
     if (status != EFM_OK && reply.body.status == EFM_OK)
         reply.body.status = status;
-    srv_answer_end(exchange, &reply);
+    srv_answer_end_tagged(exchange, &reply);
 }
 
 const struct srv_endpoint srv_get_openapi = {

@@ -3,6 +3,7 @@
 
 #include "core/base/sha256.h"
 #include "server/endpoints/answer.h"
+#include "server/http/conditions.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -84,8 +85,7 @@ bool srv_job_work_may_end(struct srv_job_work *work, struct api_problem *problem
 
 bool srv_job_work_not_modified(struct srv_job_work *work, const char *etag)
 {
-    const char *tags = work->if_none_match;
-    if (strcmp(tags, "*") != 0 && strstr(tags, etag) == NULL)
+    if (!srv_tags_not_modified(work->if_none_match, etag))
         return false;
     api_reply_init(&work->base.reply, 0);
     work->base.reply.status = 304;

@@ -25,7 +25,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     api_list_begin(&reply.body);
     srv_registry_each_model(service->registry, list_one, &listing);
     api_list_end(&reply.body);
-    srv_answer_end(exchange, &reply);
+    srv_answer_end_tagged(exchange, &reply);
 }
 
 const struct srv_endpoint srv_list_models = {

@@ -159,7 +159,8 @@ static size_t batch_limit(const struct srv_scheduler *scheduler, const struct sr
     size_t few = threads;
     if (group->line_seconds > 0 && QUANTUM / group->line_seconds > (double)few)
         few = (size_t)fmin(QUANTUM / group->line_seconds, (double)batch->capacity);
-    few -= few % threads;
+    if (few > threads)
+        few -= few % threads;
     const size_t young = (counts[SRV_RANK_YOUNG].lines + threads - 1) / threads * threads;
     if (young > 0 && young < few)
         few = young;

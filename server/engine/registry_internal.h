@@ -91,7 +91,7 @@ void srv_registry_show_datasets(struct srv_registry *registry); /* in the metric
 
 /* ---- registry_records.c ---- */
 
-/* Every record of the kind onto its shelf. */
+/* Every record of the kind onto its shelf, except those that no daemon could read. */
 EFM_MUST_CHECK enum efm_status srv_registry_read_records(struct srv_registry *registry,
                                                          struct srv_shelf *shelf, struct efm_error *error);
 EFM_MUST_CHECK enum efm_status srv_registry_remove_orphans(struct srv_registry *registry,

@@ -61,14 +61,13 @@ static uint64_t number(const json_t *root, const char *member)
     return value > 0 ? (uint64_t)value : 0;
 }
 
+/* All but "about". */
 static bool read_members(struct srv_item *item, const json_t *root)
 {
-    const char *about = json_string_value(json_object_get(root, "about"));
     item->bytes = number(root, "bytes");
     item->needs = number(root, "needs");
     item->created = (int64_t)number(root, "created");
-    item->about = about == NULL ? NULL : efm_copy_string(about);
-    return item->about != NULL && copy_member(root, "blob", item->blob, sizeof item->blob) &&
+    return copy_member(root, "blob", item->blob, sizeof item->blob) &&
            copy_member(root, "preview", item->preview, sizeof item->preview) &&
            copy_member(root, "sha256", item->sha256, sizeof item->sha256) &&
            copy_member(root, "query", item->query, sizeof item->query) &&
@@ -82,8 +81,14 @@ static enum efm_status parse(const struct srv_record *record, struct srv_item **
     if (made == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for the record of %.64s", record->id);
     enum efm_status status = EFM_OK;
-    json_t *root = json_loadb(record->document, record->size, 0, NULL);
-    if (!api_name_valid(record->id) || !read_members(made, root))
+    json_error_t reason;
+    json_t *root = json_loadb(record->document, record->size, 0, &reason);
+    const char *about = json_string_value(json_object_get(root, "about"));
+    made->about = about == NULL ? NULL : efm_copy_string(about);
+    if ((root == NULL && json_error_code(&reason) == json_error_out_of_memory) ||
+        (about != NULL && made->about == NULL))
+        status = efm_error_set(error, EFM_E_MEMORY, "no memory for the record of %.64s", record->id);
+    else if (!api_name_valid(record->id) || about == NULL || !read_members(made, root))
         status = efm_error_set(error, EFM_E_FORMAT, "the record of %.64s cannot be read", record->id);
     json_decref(root);
     if (status != EFM_OK) {
@@ -110,19 +115,27 @@ enum efm_status srv_registry_fetch(struct srv_registry *registry, const struct s
 
 /* ---- at the start ---- */
 
-/* A record that cannot be read is left where it is, and does not keep the daemon from starting. */
-static void take_in(struct srv_registry *registry, struct srv_shelf *shelf, const struct srv_record *record)
+/* A record that no daemon could read is left where it is, and does not keep this one from starting. One for which there is
+ * no memory does: who asks for it later would be told that there is nothing of this name. */
+static enum efm_status take_in(struct srv_registry *registry, struct srv_shelf *shelf,
+                               const struct srv_record *record, struct efm_error *failure)
 {
     struct efm_error error = {0};
     struct srv_item *item = NULL;
     char reason[300];
-    if (parse(record, &item, &error) == EFM_OK && srv_shelf_reserve(shelf)) {
+    enum efm_status status = parse(record, &item, &error);
+    if (status == EFM_OK && !srv_shelf_reserve(shelf))
+        status = efm_error_set(&error, EFM_E_MEMORY, "no memory for one %s more", shelf->noun);
+    if (status == EFM_OK) {
         srv_item_free(srv_shelf_put(shelf, item));
-        return;
+        return EFM_OK;
     }
     srv_item_free(item);
+    if (status == EFM_E_MEMORY)
+        return efm_error_set(failure, status, "%s", error.message);
     srv_log(registry->log, SRV_LOG_WARNING, "not_restored", "\"%s\":\"%.64s\",\"reason\":%s", shelf->noun,
             record->id, srv_log_quote(error.message, reason, sizeof reason));
+    return EFM_OK;
 }
 
 enum efm_status srv_registry_read_records(struct srv_registry *registry, struct srv_shelf *shelf,
@@ -135,13 +148,13 @@ enum efm_status srv_registry_read_records(struct srv_registry *registry, struct 
         enum efm_status status = srv_store_list(registry->options.store, &query, &records, &count, error);
         if (status != EFM_OK)
             return status;
-        for (size_t i = 0; i < count; i++)
-            take_in(registry, shelf, &records[i]);
+        for (size_t i = 0; i < count && status == EFM_OK; i++)
+            status = take_in(registry, shelf, &records[i], error);
         if (count > 0)
             query.after = records[count - 1].sequence;
         srv_records_release(records, count);
-        if (count < PAGE)
-            return EFM_OK;
+        if (status != EFM_OK || count < PAGE)
+            return status;
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/memory.h"
 #include "server/clock.h"
+#include "server/http/coding.h"
 #include "server/http/http_internal.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -41,6 +42,7 @@ struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Conne
     api_reply_init(&exchange->reply, 0);
     atomic_init(&exchange->references, 2);
     atomic_fetch_add(&http->pending, 1);
+    atomic_fetch_add(&http->begun, 1);
     srv_metrics_add(http->service->metrics, SRV_M_HTTP_IN_FLIGHT, 1, "");
     return exchange;
 }
@@ -130,6 +132,7 @@ void srv_exchange_identify(struct srv_exchange *exchange)
     const char *given = srv_link_header(connection, "X-Request-Id");
     if (srv_link_count(connection, "traceparent") == 1)
         srv_trace_parse(srv_link_header(connection, "traceparent"), exchange->traceparent);
+    exchange->gzip = srv_accepts_gzip(srv_link_header(connection, "Accept-Encoding"));
     snprintf(exchange->user_agent, sizeof exchange->user_agent, "%s",
              srv_link_header(connection, "User-Agent"));
     if (is_request_id(given)) {
@@ -261,12 +264,16 @@ void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
         api_reply_release(reply);
         srv_exchange_render_problem(exchange, &problem, reply);
     }
-    if (!srv_exchange_claim(exchange))
+    if (!srv_exchange_claim(exchange)) {
         api_reply_release(reply);
-    else if (exchange->detached != NULL)
+    } else if (exchange->detached != NULL) {
         srv_detached_answer(exchange, reply);
-    else
+    } else {
+        if (srv_exchange_is_known(exchange, reply))
+            srv_exchange_make_known(reply);
+        srv_exchange_code(exchange, reply);
         srv_exchange_send(exchange, reply);
+    }
 }
 
 void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply)
@@ -277,6 +284,8 @@ void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply)
         endpoint->finish(http->service, reply);
     exchange->reply = *reply;
     api_reply_init(reply, 0);
+    // Its client shall come back to another server, or to the next one here.
+    exchange->close |= atomic_load(&http->announced);
     // Not followed any longer before it is resumed: the socket may be closed right after that.
     if (exchange->deferred)
         exchange->gone = srv_watcher_unfollow(http->watcher, exchange->watch);
@@ -338,6 +347,8 @@ void srv_exchange_render_problem(struct srv_exchange *exchange, const struct api
         api_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"efmd\"");
     if (problem->retry_after > 0)
         api_reply_header(reply, "Retry-After", "%u", problem->retry_after);
+    if (exchange->refused_coding)
+        api_reply_header(reply, "Accept-Encoding", "identity");
     if (problem->allow[0] != '\0')
         api_reply_header(reply, "Allow", "%s", problem->allow);
 }
@@ -373,8 +384,9 @@ void srv_exchange_each_header(const struct srv_exchange *exchange, const struct 
                               void (*visit)(void *context, const char *name, const char *value),
                               void *context)
 {
-    static const char *const fallbacks[][2] = {
-        {"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-store"}, {"Vary", "Accept"}};
+    static const char *const fallbacks[][2] = {{"X-Content-Type-Options", "nosniff"},
+                                               {"Cache-Control", "no-store"},
+                                               {"Vary", "Accept, Accept-Encoding"}};
     char timings[SRV_TIMINGS_SIZE];
     if (reply->content_type[0] != '\0')
         visit(context, "Content-Type", reply->content_type);

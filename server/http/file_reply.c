@@ -88,6 +88,12 @@ void srv_exchange_reply_file(struct srv_exchange *exchange, struct api_reply *re
         reply_in_memory(exchange, reply, file, size);
         return;
     }
+    if (srv_exchange_is_known(exchange, reply)) {
+        close(file);
+        srv_exchange_make_known(reply);
+        srv_exchange_reply(exchange, reply);
+        return;
+    }
     if (range_applies(exchange, reply)) {
         switch (srv_range_parse(srv_exchange_header(exchange, "Range"), size, &offset, &length)) {
         case SRV_RANGE_NONE:

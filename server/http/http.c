@@ -259,6 +259,7 @@ static enum efm_status start_daemon(struct srv_http *http, const char *address, 
     enum efm_status status = srv_listen(address, options->port, &socket, &http->port, error);
     if (status != EFM_OK)
         return status;
+    http->listener = socket;
     unsigned threads = options->event_threads;
     if (threads > options->connection_limit)
         threads = options->connection_limit; // each takes a share of the connections
@@ -348,6 +349,19 @@ void srv_http_drain(struct srv_http *http)
 {
     atomic_store(&http->announced, true);
     atomic_store(&http->draining, true);
+}
+
+void srv_http_close_door(struct srv_http *http, double seconds)
+{
+    static const double quiet = 0.2; // a client that was let in has sent its request by then
+    const double until = srv_clock() + seconds;
+    size_t begun;
+    srv_listen_no_more(http->listener);
+    do {
+        const struct timespec pause = srv_clock_moment(quiet);
+        begun = atomic_load(&http->begun);
+        nanosleep(&pause, NULL);
+    } while ((atomic_load(&http->begun) != begun || atomic_load(&http->pending) > 0) && srv_clock() < until);
 }
 
 size_t srv_http_pending(const struct srv_http *http)

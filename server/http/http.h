@@ -186,8 +186,13 @@ bool srv_http_draining(const struct srv_http *http);
  */
 void srv_http_announce_drain(struct srv_http *http);
 
-/* New requests but health and metrics get 503; deferred ones go on. */
+/* New requests but health and metrics get 503; deferred ones go on. From the announcement on each answer is the last one
+ * of its connection. */
 void srv_http_drain(struct srv_http *http);
+
+/* Takes no more connections, and waits until those that came have been answered and nothing has come for a moment: at
+ * most `seconds`. Of draining servers. */
+void srv_http_close_door(struct srv_http *http, double seconds);
 size_t srv_http_pending(const struct srv_http *http); /* exchanges not answered yet */
 
 /* Sets every cancel flag, waits until all deferred exchanges are answered (the scheduler must still run),

@@ -3,6 +3,7 @@
  *   http.c      libmicrohttpd's callbacks, the only file that includes microhttpd.h
  *   request.c   the stages of a request: headers, body, endpoint, end
  *   exchange.c  the exchange and its answer
+ *   outcome.c, conditions.c, coding.c   what the client knows already, or takes in fewer bytes
  *   direct.c    answers written on the socket while a body is still coming
  *   router.c    target and method to endpoint
  *   body.c      the body and the budget of all bodies
@@ -61,7 +62,9 @@ struct srv_http {
     struct MHD_Daemon *daemon;
     struct srv_watcher *watcher;
     struct srv_budget budget;
+    int listener; /* libmicrohttpd's */
     uint16_t port;
+    atomic_size_t begun; /* exchanges, ever */
     bool tls;
     atomic_bool announced, draining;
     atomic_size_t pending; /* exchanges not answered */
@@ -116,8 +119,10 @@ struct srv_exchange {
     struct srv_stream *stream; /* owned; NULL: the answer is whole */
     int file;                  /* owned, in place of the reply's body; -1: none */
     uint64_t file_offset, file_length;
-    bool close; /* the connection ends with this answer */
-    bool gone;  /* nobody reads it */
+    bool gzip;           /* the client takes it */
+    bool refused_coding; /* the body came in one that is not taken */
+    bool close;          /* the connection ends with this answer */
+    bool gone;           /* nobody reads it */
 };
 
 /* What http.c is to do with the connection next. */
@@ -144,6 +149,11 @@ const char *srv_exchange_known_method(const char *method);
 void srv_exchange_identify(struct srv_exchange *exchange);
 /* Makes the answer the caller's to give, and gives up what came with the request; false after another. */
 bool srv_exchange_claim(struct srv_exchange *exchange);
+/* outcome.c: what the headers of the request make of an answer that is there: nothing when it is known already (304), fewer
+ * bytes when they may be coded. */
+bool srv_exchange_is_known(const struct srv_exchange *exchange, const struct api_reply *reply);
+void srv_exchange_make_known(struct api_reply *reply);
+void srv_exchange_code(const struct srv_exchange *exchange, struct api_reply *reply);
 /* Sends the answer that was claimed. */
 void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply);
 /* Gives up the duty to answer, after which the server may be torn down. */
@@ -202,9 +212,10 @@ void srv_admit_leave(struct srv_exchange *exchange);
 /* direct.c: writes a whole answer on the socket without waiting, and ends the sending side. */
 void srv_direct_send(int socket, const struct srv_exchange *exchange, const struct api_reply *reply);
 
-/* listen.c */
+/* listen.c. The second: no new connections, while those that are being made still come in. */
 EFM_MUST_CHECK enum efm_status srv_listen(const char *address, uint16_t port, int *socket, uint16_t *bound,
                                           struct efm_error *error);
+bool srv_listen_no_more(int socket);
 
 /* http.c: the few things that need libmicrohttpd. */
 void srv_link_suspend(struct MHD_Connection *connection);

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,4 +57,19 @@ enum efm_status srv_listen(const char *address, uint16_t port, int *result, uint
     *bound = ntohs(where.any.sa_family == AF_INET ? where.v4.sin_port : where.v6.sin6_port);
     *result = file;
     return EFM_OK;
+}
+
+/* A client whose handshake ends just when the socket is closed is reset, and what it has sent is lost. So a filter of the
+ * kernel's drops the first segment of every handshake, while the socket is still read: who tries to connect tries again,
+ * and is refused once the socket is closed. */
+bool srv_listen_no_more(int socket)
+{
+    enum { FLAGS = 13, SYN = 0x02, ACK = 0x10 }; // of a TCP header, which is what the filter of a socket sees
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS),      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    const struct sock_fprog program = {sizeof code / sizeof code[0], code};
+    return setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/clock.h"
+#include "server/http/coding.h"
 #include "server/http/http_internal.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -42,7 +43,8 @@ static bool body_length(const struct srv_exchange *exchange, int64_t *length, st
 /* Health and metrics are there until the very end. */
 static bool is_exempt(const char *route)
 {
-    static const char *const exempt[] = {"/livez", "/readyz", "/health", "/metrics"};
+    static const char *const exempt[] = {"/livez",   "/readyz",         "/health",
+                                         "/metrics", "/v2/health/live", "/v2/health/ready"};
     for (size_t i = 0; i < sizeof exempt / sizeof exempt[0]; i++) {
         if (strcmp(route, exempt[i]) == 0)
             return true;
@@ -67,6 +69,21 @@ static void fill_message(struct srv_exchange *exchange)
     message->accept = srv_link_header(exchange->connection, "Accept");
 }
 
+/* What a body must not come with, or the client must not expect. */
+static bool check_body_headers(struct srv_exchange *exchange, struct api_problem *problem)
+{
+    struct MHD_Connection *connection = exchange->connection;
+    const char *expect = srv_link_header(connection, "Expect");
+    if (expect[0] != '\0' && strcasecmp(expect, "100-continue") != 0)
+        return api_problem_set(problem, API_P_EXPECTATION, NULL, "only 100-continue can be expected");
+    exchange->refused_coding = srv_link_count(connection, "Content-Encoding") > 1 ||
+                               srv_is_coded(srv_link_header(connection, "Content-Encoding"));
+    return !exchange->refused_coding ||
+           api_problem_set(problem, API_P_UNSUPPORTED_MEDIA_TYPE, NULL,
+                           "the body is coded by %.60s; it is taken as it is alone",
+                           srv_link_header(connection, "Content-Encoding"));
+}
+
 /* All that can be refused before the body is read. */
 static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_problem *problem)
 {
@@ -82,6 +99,8 @@ static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_pro
         return false;
     if (atomic_load(&http->draining) && !is_exempt(exchange->match.route))
         return refuse_draining(exchange, problem);
+    if (!check_body_headers(exchange, problem))
+        return false;
     const struct srv_endpoint *endpoint = exchange->match.endpoint;
     // a browser asks whether it may (OPTIONS) without the key
     if (!srv_admit_client(exchange, endpoint == NULL ? SRV_SCOPE_OPEN : endpoint->scope, problem))

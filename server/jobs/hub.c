@@ -3,6 +3,7 @@
 
 #include "core/base/memory.h"
 #include "server/clock.h"
+#include "server/http/conditions.h"
 #include "server/jobs/hub_internal.h"
 #include "server/metrics.h"
 
@@ -17,17 +18,12 @@ enum { ANSWER_MOST = 4 << 20 };
 
 /* ---- one answer ---- */
 
-/* The tags of If-None-Match; the quotes keep one from being part of another. */
-static bool lists(const char *tags, const char *etag)
-{
-    return strcmp(tags, "*") == 0 || strstr(tags, etag) != NULL;
-}
-
 static void answer(struct srv_hub_client *client, const struct api_job *job, const char *etag, bool same)
 {
     struct api_reply reply;
     api_reply_init(&reply, same ? 0 : ANSWER_MOST);
-    api_reply_header(&reply, "ETag", "%s", etag);
+    if (etag[0] != '\0')
+        api_reply_header(&reply, "ETag", "%s", etag);
     if (same) {
         reply.status = 304;
     } else {
@@ -50,7 +46,7 @@ static bool look_at_poll(struct srv_hub *hub, struct srv_hub_client *client, dou
     api_job_etag(&job, etag);
     if (client->state < 0)
         client->state = (int)job.state;
-    const bool same = client->etag != NULL && lists(client->etag, etag);
+    const bool same = client->etag != NULL && srv_tags_not_modified(client->etag, etag);
     const bool waits = client->etag != NULL ? same : client->state == (int)job.state;
     const bool over = !waits || last || api_job_state_ended(job.state) || now >= client->deadline ||
                       atomic_load(srv_exchange_cancelled(client->exchange));

@@ -34,7 +34,8 @@ from job_path import ENDED, ENDLESS, JOB_SECONDS, PATIENCE, Path, Receiver, Temp
 FAULTS = {"full": (1, 0), "full+": (1, 1), "io": (2, 0), "io+": (2, 1), "short": (3, 0), "sync+": (4, 1)}
 MEMORY = {"memory": (5, 0), "memory+": (5, 1)}
 NOWHERE = 1 << 60
-SLOW = 10  # seconds of a round that are worth a word
+SLOW = 30  # seconds of a round that are worth a word
+FEWEST = 5  # rounds, however slow the machine is
 PLAN, WORDS, FRAMES = 6 * 8, 80, 12
 
 
@@ -183,8 +184,13 @@ class World:
         return path
 
     def check_leftovers(self):
-        left = os.listdir(self.daemon.state / "blobs" / ".temporary")
+        """Of what failed nothing lies about once a daemon has started after it."""
+        blobs = self.daemon.state / "blobs"
+        left = os.listdir(blobs / ".temporary")
         expect(not left, "temporary files are left", left)
+        for kind, most in (("models", 1), ("datasets", 2)):  # a dataset has a preview
+            for folder in (blobs / kind).iterdir():
+                expect(len(os.listdir(folder)) <= most, "blobs without a record", folder, os.listdir(folder))
 
     # ---- rounds ----
 
@@ -262,7 +268,7 @@ def some_rounds(world, ways, faults, options, failures):
     draw.shuffle(rounds)
     end, made, met = time.monotonic() + options.seconds, 0, 0
     for way, fault, number in rounds:
-        if time.monotonic() + world.longest > end and made > 0:
+        if time.monotonic() + world.longest > end and made >= FEWEST:
             break
         met += world.try_round(way, fault, number, failures)
         made += 1

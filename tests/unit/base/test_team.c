@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MOST = 1000 };
 
@@ -112,6 +113,44 @@ static void all_threads_work_at_once(void **state)
     efm_team_destroy(team);
 }
 
+enum { ROUNDS = 3000, MEETERS = 4 };
+
+struct rounds {
+    struct efm_meeting meeting;
+    size_t come[MEETERS]; /* plain numbers: who has met may read what the others wrote before */
+    atomic_size_t early;
+};
+
+static void meet_again_and_again(void *context, size_t index, size_t slot)
+{
+    struct rounds *rounds = context;
+    unsigned round = 0;
+    (void)slot;
+    for (size_t i = 1; i <= ROUNDS; i++) {
+        rounds->come[index] = i;
+        efm_meeting_wait(&rounds->meeting, &round, MEETERS);
+        for (size_t other = 0; other < MEETERS; other++)
+            if (rounds->come[other] != i)
+                atomic_fetch_add(&rounds->early, 1);
+        if (i % 1000 == index) /* now and then somebody is late, and the others sleep */
+            usleep(2000);
+        efm_meeting_wait(&rounds->meeting, &round, MEETERS);
+    }
+}
+
+static void nobody_leaves_a_meeting_early(void **state)
+{
+    static struct rounds rounds;
+    struct efm_team *team;
+    (void)state;
+    assert_int_equal(efm_team_create(&team, MEETERS, NULL), EFM_OK);
+    efm_team_run_each(team, meet_again_and_again, &rounds);
+    efm_team_destroy(team);
+    assert_int_equal(atomic_load(&rounds.early), 0);
+    assert_int_equal(atomic_load(&rounds.meeting.asleep), 0);
+    assert_int_equal(atomic_load(&rounds.meeting.arrived), 2 * ROUNDS * MEETERS);
+}
+
 static void a_team_that_never_ran_ends(void **state)
 {
     (void)state;
@@ -162,6 +201,7 @@ int main(void)
         cmocka_unit_test(no_team_is_the_calling_thread),
         cmocka_unit_test(a_team_runs_many_loops),
         cmocka_unit_test(all_threads_work_at_once),
+        cmocka_unit_test(nobody_leaves_a_meeting_early),
         cmocka_unit_test(a_team_that_never_ran_ends),
         cmocka_unit_test(impossible_sizes_are_refused),
         cmocka_unit_test(create_survives_any_failing_allocation),

@@ -110,6 +110,35 @@ static void endpoint_wait(struct srv_service *given, struct srv_exchange *exchan
     start_thread(exchange, answer_when_cancelled);
 }
 
+/* Text of the kind that JSON is, with a tag and a date. */
+static void answer_tagged(struct srv_exchange *exchange, const char *type)
+{
+    struct api_reply reply;
+    size_t size = 0;
+    (void)sscanf(srv_exchange_message(exchange)->query, "n=%zu", &size);
+    api_reply_init(&reply, MAX_BODY);
+    snprintf(reply.content_type, sizeof reply.content_type, "%s", type);
+    for (size_t i = 0; reply.body.size < size && reply.body.status == EFM_OK; i++)
+        efm_buffer_format(&reply.body, "{\"number\":%zu}", i % 1000);
+    if (reply.body.status == EFM_OK)
+        reply.body.size = size;
+    api_reply_header(&reply, "ETag", "\"abc\"");
+    api_reply_header(&reply, "Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+    srv_exchange_reply(exchange, &reply);
+}
+
+static void endpoint_text(struct srv_service *given, struct srv_exchange *exchange)
+{
+    (void)given;
+    answer_tagged(exchange, "application/json");
+}
+
+static void endpoint_picture(struct srv_service *given, struct srv_exchange *exchange)
+{
+    (void)given;
+    answer_tagged(exchange, "image/png");
+}
+
 /* Deferred, and answered by the handler itself before libmicrohttpd has seen the suspension. */
 static void endpoint_both(struct srv_service *given, struct srv_exchange *exchange)
 {
@@ -156,9 +185,11 @@ static const struct srv_endpoint both = {"GET", {"/both"}, endpoint_both};
 static const struct srv_endpoint forgets = {"GET", {"/forgets"}, endpoint_forgets};
 static const struct srv_endpoint overflows = {"GET", {"/overflows"}, endpoint_overflows};
 static const struct srv_endpoint headers = {"GET", {"/headers"}, endpoint_headers};
-static const struct srv_endpoint *const routes[] = {&image,    &hello,     &livez,  &echo,  &small,
-                                                    &bodyless, &thing,     &later,  &waits, &both,
-                                                    &forgets,  &overflows, &headers};
+static const struct srv_endpoint tagged = {"GET POST", {"/text"}, endpoint_text, SRV_BODY_UPLOAD};
+static const struct srv_endpoint picture = {"GET", {"/picture"}, endpoint_picture};
+static const struct srv_endpoint *const routes[] = {&tagged, &picture, &image,    &hello,     &livez,
+                                                    &echo,   &small,   &bodyless, &thing,     &later,
+                                                    &waits,  &both,    &forgets,  &overflows, &headers};
 
 /* ---- the server under test ---- */
 

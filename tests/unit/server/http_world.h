@@ -4,6 +4,7 @@
  *
  *     /hello /livez    "hello" at once               /echo /small /things/{name}   the body comes back
  *     /later?s=0.1     by another thread, after s    /wait                         503 when it is cancelled
+ *     /text?n=5000     so many bytes of JSON with an ETag and a date; /picture?n= the same as an image
  *     /both            deferred, answered at once    /forgets /overflows /headers  what endpoints may do
  * wrong
  *

@@ -21,7 +21,7 @@ static void an_answer_has_its_headers(void **state)
     assert_string_equal(peer_header(&answer, "Content-Type"), "text/plain");
     assert_string_equal(peer_header(&answer, "X-Content-Type-Options"), "nosniff");
     assert_string_equal(peer_header(&answer, "Cache-Control"), "no-store");
-    assert_string_equal(peer_header(&answer, "Vary"), "Accept");
+    assert_string_equal(peer_header(&answer, "Vary"), "Accept, Accept-Encoding");
     const char *id = peer_header(&answer, "X-Request-Id");
     assert_int_equal(strlen(id), 4 + 24);
     assert_int_equal(strncmp(id, "req_", 4), 0);
@@ -176,7 +176,11 @@ static void a_draining_server_finishes_and_refuses(void **state)
     assert_false(srv_http_draining(world.http));
     srv_http_announce_drain(world.http);
     assert_true(srv_http_draining(world.http));
-    assert_int_equal(peer_status(world.port, "GET", "/hello", "", NULL), 200); // still taken
+    peer_ask(world.port, "GET", "/hello", "", NULL, 0,
+             &answer); // still taken, and the last one of its connection
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(peer_header(&answer, "Connection"), "close");
+    peer_answer_release(&answer);
     srv_http_drain(world.http);
     assert_int_equal(srv_http_pending(world.http), 1);
     peer_send(idle, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"); // an old connection, a new request
@@ -192,6 +196,9 @@ static void a_draining_server_finishes_and_refuses(void **state)
     assert_int_equal(answer.status, 200);
     peer_answer_release(&answer);
     assert_int_equal(srv_http_pending(world.http), 0);
+    const double begun = peer_clock();
+    srv_http_close_door(world.http, 5);
+    assert_true(peer_clock() - begun < 4); // nothing comes
     close(under_way);
     close(idle);
 }

@@ -181,6 +181,34 @@ static void without_a_wait_the_job_comes_at_once(void **state)
     assert_int_equal(exchange->reply.body.size, 0);
 }
 
+static bool tags_fail; /* as without memory */
+
+void __real_api_job_etag(const struct api_job *job, char out[72]);
+void __wrap_api_job_etag(const struct api_job *job, char out[72]);
+void __wrap_api_job_etag(const struct api_job *job, char out[72])
+{
+    if (tags_fail)
+        out[0] = '\0';
+    else
+        __real_api_job_etag(job, out);
+}
+
+static void a_job_without_a_tag_is_not_one_that_they_have(void **state)
+{
+    static const char *const known[] = {"", "\"0123\"", "W/\"0\", \"1\""};
+    (void)state;
+    tags_fail = true;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        struct srv_exchange *exchange = poll_job(0, known[i], 0);
+        const bool answered = fake_answered(exchange, SOON);
+        assert_true(answered);
+        assert_int_equal(exchange->status, 200);
+        assert_true(says(exchange, "\"queued\""));
+        assert_int_equal(exchange->reply.header_count, 0);
+    }
+    tags_fail = false;
+}
+
 static void an_unknown_job_is_a_problem(void **state)
 {
     struct srv_exchange *poll = &world.exchanges[0], *stream = &world.exchanges[1];
@@ -392,6 +420,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WAITED(without_a_wait_the_job_comes_at_once),
+        WAITED(a_job_without_a_tag_is_not_one_that_they_have),
         WAITED(an_unknown_job_is_a_problem),
         WAITED(a_wait_ends_with_the_status),
         WAITED(a_wait_for_another_tag_ends_with_any_change),

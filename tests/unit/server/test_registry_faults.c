@@ -208,6 +208,33 @@ static void every_allocation(void **state)
     fail_each(*state, chaos_arm, 0);
 }
 
+/* A daemon that has no memory for what it keeps does not start, rather than say that there is no such thing. */
+static void every_allocation_of_a_start(void **state)
+{
+    struct world *world = *state;
+    enum efm_status status = EFM_E_MEMORY;
+    size_t n = 0;
+    prepare(world);
+    for (; status != EFM_OK || n < 100; n++) {
+        struct efm_error error = {0};
+        world_close(world);
+        chaos_arm(n);
+        status = srv_registry_create(&world->registry, &world->options, world->metrics, NULL, &error);
+        chaos_disarm();
+        if (status == EFM_OK) {
+            assert_int_equal(load_model(world, "a"), API_P_NONE); /* perhaps it could not be loaded at once */
+            assert_true(is_ready(world, "a", 0));
+            assert_true(has_toy(world, "d"));
+        } else {
+            assert_int_equal(status, EFM_E_MEMORY);
+            assert_non_null(strstr(error.message, "memory"));
+            assert_null(world->registry);
+        }
+        assert_int_equal(blob_count(world, ""), 3);
+    }
+    assert_true(n >= 100);
+}
+
 static void a_commit_that_happened_after_all(void **state)
 {
     struct world *world = *state;
@@ -246,9 +273,8 @@ static void a_commit_that_nobody_knows_of(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(every_call_of_the_store),
-        TEST(every_allocation),
-        TEST(a_commit_that_happened_after_all),
+        TEST(every_call_of_the_store),       TEST(every_allocation),
+        TEST(every_allocation_of_a_start),   TEST(a_commit_that_happened_after_all),
         TEST(a_commit_that_nobody_knows_of),
     };
     return cmocka_run_group_tests_name("server/registry_faults", tests, NULL, NULL);
