@@ -67,7 +67,15 @@ ask 204 DELETE /v1/datasets/more
 echo "ok: $asked requests"
 
 echo "== the HTTP suite, held against the contract by prism's engine"
-export EFMD=$efmd TEST_PROXY=$contract/proxy.sh TEST_PROXY_LOG=$home/exchanges TEST_DATA=$root/tests/data
+node "$contract/proxy.js" "$home/orders" "$home/exchanges" >"$home/proxy.log" 2>&1 &
+proxy_js=$!
+beside+=("$proxy_js")
+for _ in $(seq 600); do
+  [[ -s $home/orders ]] && break
+  sleep 0.1
+done
+PRISM_PROXY=http://127.0.0.1:$(cat "$home/orders") || fail "the proxy did not start: $(tail -n 3 "$home/proxy.log")"
+export EFMD=$efmd TEST_PROXY=$contract/proxy.sh PRISM_PROXY TEST_DATA=$root/tests/data
 export TEST_PATIENCE=${TEST_PATIENCE:-4}
 # through_prism NAME : one program; its verdict goes to $home/verdicts, what it says to $home/out.NAME
 through_prism() {
@@ -84,7 +92,7 @@ give_up=$(($(date +%s) + ${CLIENTS_SECONDS:-180}))
 export -f through_prism
 export home tests give_up
 
-# Two at a time, for most of a program's time goes by while its proxies start; what measures time runs alone.
+# Two at a time, for much of a program's time goes by in waiting; what measures time runs alone.
 together=()
 for program in "$tests"/test_http_*; do
   name=${program##*/test_http_}
@@ -99,6 +107,8 @@ for program in "$tests"/test_http_*; do
   fi
 done
 printf '%s\n' "${together[@]}" | xargs -r -P 2 -I NAME bash -c 'through_prism NAME'
+kill -TERM "$proxy_js"
+wait "$proxy_js" || fail "the proxy ended badly: $(tail -n 3 "$home/proxy.log")"
 failed=()
 while read -r name status took; do
   case $status in

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prism between a test and its daemon: every exchange is held against the contract that the daemon itself gives.
 //
-//   proxy.js UPSTREAM PORT_FILE [LOG]     NODE_PATH names the folder with prism
+//   proxy.js PORT_FILE [LOG]     NODE_PATH names the folder with prism
+//
+// Its own port is for orders: POST /?upstream=URL&port_file=FILE opens a port before that daemon and writes its number to FILE. One
+// process serves all daemons, for prism takes seconds to start.
 //
 // `prism proxy` takes bodies for text and writes JSON and queries anew, which images and tests of exact bytes do not outlive.
 // So prism's engine (its router, and its validators of security, requests and answers) runs here with a forwarder that passes
@@ -16,8 +19,7 @@ const { createInstance, getHttpOperationsFromSpec } = require('@stoplight/prism-
 const TE = require('fp-ts/TaskEither');
 const E = require('fp-ts/Either');
 
-const [upstream, portFile, logFile] = process.argv.slice(2);
-const target = new URL(upstream);
+const [portFile, logFile] = process.argv.slice(2);
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade', 'expect']);
 
 const seen = { exchanges: 0, outside: 0, streams: 0, operations: {} };
@@ -85,7 +87,7 @@ function queryFor(parameters) {
 // ---- one exchange
 
 const CONFIGURATION = {
-  isProxy: true, upstream: target, validateRequest: true, validateResponse: true, checkSecurity: true, errors: false, mock: false,
+  isProxy: true, validateRequest: true, validateResponse: true, checkSecurity: true, errors: false, mock: false,
 };
 const quiet = { child: () => quiet };
 for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'success', 'start']) quiet[level] = () => {};
@@ -111,7 +113,7 @@ function readAll(stream) {
 
 // Passes the request on while it comes; the answer, whole, which may be there before all of the request is. Events go to the
 // client as they come, and then `bytes` are none. `chunks` gets the body of the request.
-function forward(request, reply, chunks) {
+function forward(target, request, reply, chunks) {
   return new Promise((resolve, reject) => {
     const headers = passedHeaders(request.rawHeaders);
     if (/^chunked$/i.test(request.headers['transfer-encoding'] || '')) headers['Transfer-Encoding'] = 'chunked';
@@ -152,7 +154,7 @@ function faultsOf(validations, status) {
 }
 
 // What prism says of it; the operation too, unless there is none.
-async function validate(operations, request, bytes, answer) {
+async function validate({ target, operations }, request, bytes, answer) {
   const url = new URL(request.url, 'http://localhost');
   const type = typeFor(request.headers, bytes);
   const input = {
@@ -170,7 +172,7 @@ async function validate(operations, request, bytes, answer) {
     operation = resource && resource.iid;
     return TE.right(output);
   };
-  const prism = createInstance(CONFIGURATION, { logger: quiet, forward: forwarder });
+  const prism = createInstance({ ...CONFIGURATION, upstream: target }, { logger: quiet, forward: forwarder });
   let outcome;
   try {
     outcome = await prism.request(input, operations)();
@@ -183,10 +185,10 @@ async function validate(operations, request, bytes, answer) {
   return { operation, validations: outcome.right.validations };
 }
 
-async function handle(operations, request, reply) {
+async function handle(daemon, request, reply) {
   const chunks = [];
-  const answer = await forward(request, reply, chunks);
-  const { operation, validations } = await validate(operations, request, Buffer.concat(chunks), answer);
+  const answer = await forward(daemon.target, request, reply, chunks);
+  const { operation, validations } = await validate(daemon, request, Buffer.concat(chunks), answer);
   const faults = operation === undefined ? [] : faultsOf(validations, answer.status);
   // HEAD, OPTIONS, and what is not there
   if (operation === undefined && answer.status < 300 && !['HEAD', 'OPTIONS'].includes(request.method))
@@ -206,30 +208,56 @@ async function handle(operations, request, reply) {
   reply.end(answer.bytes);
 }
 
-async function main() {
-  const given = await (await fetch(`${upstream}/openapi.json`)).json();
-  const operations = await getHttpOperationsFromSpec(closeAnswers(given));
-  const server = http.createServer((request, reply) => {
-    handle(operations, request, reply).catch(error => {
+// ---- daemons
+
+const documents = new Map(); // of what a document says: most daemons give the same one
+
+function operationsOf(text) {
+  if (!documents.has(text)) documents.set(text, getHttpOperationsFromSpec(closeAnswers(JSON.parse(text))));
+  return documents.get(text);
+}
+
+// Listens on a free port of loopback and writes its number to the file.
+function listen(file, answer) {
+  const server = http.createServer(answer);
+  server.requestTimeout = server.headersTimeout = 0;
+  server.keepAliveTimeout = 60000;
+  return new Promise((resolve, reject) => {
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      fs.writeFileSync(file + '.new', String(server.address().port));
+      fs.renameSync(file + '.new', file);
+      resolve();
+    });
+  });
+}
+
+async function open(upstream, file) {
+  const operations = await operationsOf(await (await fetch(`${upstream}/openapi.json`)).text());
+  const daemon = { target: new URL(upstream), operations };
+  await listen(file, (request, reply) => {
+    handle(daemon, request, reply).catch(error => {
       console.error(`proxy: ${request.method} ${request.url}: ${error.stack}`);
       // the daemon closed without an answer, or the client is gone: the client sees a connection that ends
       request.socket.destroy();
     });
   });
-  server.requestTimeout = server.headersTimeout = 0;
-  server.keepAliveTimeout = 60000;
-  const end = () => {
-    log({ seen });
-    process.exit(0);
-  };
-  process.on('SIGTERM', end);
-  server.listen(0, '127.0.0.1', () => {
-    fs.writeFileSync(portFile + '.new', String(server.address().port));
-    fs.renameSync(portFile + '.new', portFile);
-  });
 }
 
-main().catch(error => {
+process.on('SIGTERM', () => {
+  log({ seen });
+  process.exit(0);
+});
+listen(portFile, (request, reply) => {
+  const order = new URL(request.url, 'http://localhost').searchParams;
+  open(order.get('upstream'), order.get('port_file')).then(
+    () => reply.end(),
+    error => {
+      console.error(error);
+      reply.writeHead(500);
+      reply.end();
+    });
+}).catch(error => {
   console.error(error);
   process.exit(1);
 });

@@ -91,9 +91,9 @@ static void days_end(void **state)
     assert_int_equal(seconds, 951868800);
     assert_true(srv_day_end("2026-12-31", &seconds));
     assert_int_equal(seconds, 1798761600);
-    static const char *const none[] = {"",           "2026-1-1",    "2026-13-01", "2026-00-10",
-                                       "2026-04-31", "2023-02-29",  "1900-02-29", "2026-01-0a",
-                                       "2026/01/01", "2026-01-011", "1969-12-31", "-999-01-01"};
+    static const char *const none[] = {"",           "2026-1-1",   "2026-13-01", "2026-00-10", "2026-04-31",
+                                       "2023-02-29", "1900-02-29", "2026-01-0a", "2026/01/01", "2026-01-011",
+                                       "1969-12-31", "-999-01-01", "1999-12-9-", "1-9--1-391", "----------"};
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         assert_false(srv_day_end(none[i], &seconds));
 }
