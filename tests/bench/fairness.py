@@ -113,4 +113,5 @@ def main():
               f"{row[2] / statistics.median(alone):12.2f}{row[3] / row[1]:12.2f}{rate:16.0f}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
