@@ -22,7 +22,8 @@ static const struct api_openapi_row ROWS[] = {
      .curl = "-X POST \"$H/generate?model=exact&n=16&seed=1\" -o sheet.png", .body_optional = true},
 
     /* ---- models ---- */
-    {"GET", "/models", "models", "200", .json = "ModelList", .curl = "\"$H/v1/models\""},
+    {"GET", "/models", "models", "200 304", .json = "ModelList", .headers = "ETag", .asks = "IfNoneMatch",
+     .curl = "\"$H/v1/models\""},
     {"GET", "/models/{name}", "models", "200 304", .json = "Model", .headers = "ETag", .problems = "404",
      .asks = "IfNoneMatch", .curl = "\"$H/v1/models/exact\""},
     {"PUT", "/models/{name}", "models", "200 201", .json = "Model", .headers = "Location ETag",
@@ -46,7 +47,8 @@ static const struct api_openapi_row ROWS[] = {
      .curl = "--json '{\"starts\":[[0.1,-0.7]],\"points\":16}' \"$H/v1/models/roll/trace\""},
 
     /* ---- datasets ---- */
-    {"GET", "/datasets", "datasets", "200", .json = "DatasetList", .curl = "\"$H/v1/datasets\""},
+    {"GET", "/datasets", "datasets", "200 304", .json = "DatasetList", .headers = "ETag",
+     .asks = "IfNoneMatch", .curl = "\"$H/v1/datasets\""},
     {"GET", "/datasets/{name}", "datasets", "200 304", .json = "Dataset", .headers = "ETag",
      .problems = "404", .asks = "IfNoneMatch", .curl = "\"$H/v1/datasets/threes\""},
     {"PUT", "/datasets/{name}", "datasets", "200 201", .json = "Dataset", .headers = "Location ETag",
@@ -76,9 +78,9 @@ static const struct api_openapi_row ROWS[] = {
      .asks = "IfNoneMatch", .curl = "\"$H/v1/jobs/$J/loss.png\" -o loss.png"},
     {"GET", "/jobs/{name}/preview.png", "jobs", "200", .headers = "EfmStep", .problems = "404 409 410",
      .curl = "\"$H/v1/jobs/$J/preview.png\" -o preview.png"},
-    {"GET", "/jobs/{name}/result", "jobs", "200 206 303", .json = "TransferResult",
-     .headers = RESULT_HEADERS " AcceptRanges", .problems = "404 409 410 416", .asks = "Range IfRange",
-     .curl = "-L \"$H/v1/jobs/$J/result\" -o result"},
+    {"GET", "/jobs/{name}/result", "jobs", "200 206 303 304", .json = "TransferResult",
+     .headers = RESULT_HEADERS " ETag AcceptRanges", .problems = "404 409 410 416",
+     .asks = "IfNoneMatch Range IfRange", .curl = "-L \"$H/v1/jobs/$J/result\" -o result"},
     {"POST", "/jobs/{name}/cancel", "jobs", "200 202:Job", .json = "Job", .problems = "404 409 410",
      .curl = "-X POST \"$H/v1/jobs/$J/cancel\""},
 
@@ -87,7 +89,8 @@ static const struct api_openapi_row ROWS[] = {
     {"GET", "/readyz", "service", "200 503:Health", .json = "Health", .curl = "\"$H/readyz\""},
     {"GET", "/health", "service", "200 503:Health", .json = "Health", .curl = "\"$H/health\""},
     {"GET", "/metrics", "service", "200", .curl = "\"$H/metrics\""},
-    {"GET", "/openapi.json", "service", "200", .json = "Document", .curl = "\"$H/openapi.json\""},
+    {"GET", "/openapi.json", "service", "200 304", .json = "Document", .headers = "ETag",
+     .asks = "IfNoneMatch", .curl = "\"$H/openapi.json\""},
     {"GET", "/", "service", "200", .json = "Index", .curl = "\"$H/\""},
 
     /* ---- Open Inference Protocol ---- */
@@ -144,7 +147,9 @@ static bool has_word(const char *list, const char *wanted)
 
 const struct api_openapi_row *api_openapi_find_row(const char *method, const char *path)
 {
-    if (strncmp(path, "/v1/", 4) == 0)
+    if (strcmp(path, "/v1") == 0)
+        path = "/";
+    else if (strncmp(path, "/v1/", 4) == 0)
         path += 3;
     for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++)
         if (strcmp(ROWS[i].path, path) == 0 && has_word(ROWS[i].methods, method))

@@ -6,7 +6,7 @@
 contract=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$contract/../../.." && pwd)
 self=$(basename "$0")
-efmd=${1:-${EFMD:?"$self EFMD: the program"}}
+efmd=$(realpath "${1:-${EFMD:?"$self EFMD: the program"}}")
 CLIENTS_DIR=${CLIENTS_DIR:-$root/build-clients}
 mkdir -p "$CLIENTS_DIR"
 CLIENTS_DIR=$(cd "$CLIENTS_DIR" && pwd)
