@@ -153,6 +153,9 @@ else
     --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
   # The thread sanitizer wants its memory at fixed places.
   ! command -v setarch >/dev/null || launcher=(setarch -R)
+  # oneDNN 2.7 reads behind a vector of its own while it makes kernels for AMX (seen at convolutions from 32 to 64 channels): harmless
+  # where memory follows, fatal under this sanitizer's allocator. The other builds run those kernels.
+  export ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
   configuration tsan clang "-t 6 --no-suite checks --no-suite chaos --no-suite clients" \
     --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
 fi

@@ -122,7 +122,7 @@ static void ask_in_a_crowd(const struct test_daemon *server, struct test_reply k
 static void run_daemon(const char *precision, int workers, int threads, int batch,
                        struct test_reply kept[REQUESTS])
 {
-    char workers_text[8], threads_text[8], batch_text[8];
+    char workers_text[12], threads_text[12], batch_text[12];
     struct test_daemon server = {0};
     snprintf(workers_text, sizeof workers_text, "%d", workers);
     snprintf(threads_text, sizeof threads_text, "%d", threads);
