@@ -159,6 +159,7 @@ static void a_training_is_ended_by_who_may_begin_one(void **state)
               &reply);
     test_expect(&reply, 202, NULL);
     json_t *job = test_reply_json(&reply);
+    test_reply_release(&reply);
     const char *id = json_string_value(json_object_get(job, "id"));
     snprintf(path, sizeof path, "/v1/jobs/%s", id);
     expect("GET", path, CI, 200);
