@@ -102,7 +102,7 @@ class Client(asyncio.Protocol):
         self.load.answered(self, int(self.received[9:12]), self.received[:end + 2])
 
     def connection_lost(self, _error):
-        if not self.load.over:
+        if not self.load.over:  # also one that only waited: all take turns, so none is idle for long
             self.load.count["connection lost"] += 1
 
 
@@ -111,7 +111,7 @@ class Load:
         self.port, self.request = port, request
         self.count = collections.Counter()
         self.accepted, self.silent = [], 0  # seconds of a 200; 429 without a word on when to come again
-        self.idle, self.over, self.closed = [], False, True
+        self.idle, self.over, self.closed = collections.deque(), False, True
 
     def answered(self, client, status, head):
         self.count[status] += 1
@@ -145,7 +145,7 @@ class Load:
     async def in_turn(self, count, seconds):
         """Everybody waits for an answer before asking again; returns answers a second."""
         await self.connect(count)
-        clients, self.idle = self.idle, []
+        clients, self.idle = self.idle, collections.deque()
         for client in clients:
             client.send()
         give_up = time.monotonic() + 60
@@ -169,7 +169,7 @@ class Load:
             owed = min(owed + (now - last) * pace, 4 * count)
             last = now
             while owed >= 1 and self.idle:
-                self.idle.pop().send()
+                self.idle.popleft().send()
                 owed -= 1
                 sent += 1
             await asyncio.sleep(0.004)
