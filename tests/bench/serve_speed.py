@@ -5,7 +5,7 @@
     tests/bench/serve_speed.py EFMD REFERENCE_UNET.py [--rounds 3] [--seconds 8] [--connections 1 8 64]
 
 Both servers stay up and take turns under wrk; printed are the medians of images a second, their ratio, and efmd's share of time outside
-of the network. Needs wrk, python3-torch, python3-fastapi, python3-uvicorn, python3-pil."""
+of the network. A turn begins when both have come to rest. Needs wrk, python3-torch, python3-fastapi, python3-uvicorn, python3-pil."""
 
 import argparse
 import http.client
@@ -57,6 +57,19 @@ def metric(port, name):
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
 
+def cpu_seconds(process):
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rest(*processes):
+    """Until none of them works: what clients have left behind must not be paid for by the other one."""
+    before = None
+    while (now := [round(cpu_seconds(process), 1) for process in processes]) != before:
+        before = now
+        time.sleep(0.5)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("efmd")
@@ -88,9 +101,11 @@ def main():
                 rates = ([], [])
                 share = []
                 for _ in range(options.rounds):
+                    rest(ours, theirs)
                     before, began = metric(port, "efm_step_seconds_sum"), time.monotonic()
                     rates[0].append(wrk(port, connections, options.seconds, script))
                     share.append((metric(port, "efm_step_seconds_sum") - before) / (time.monotonic() - began))
+                    rest(ours, theirs)
                     rates[1].append(wrk(8991, connections, options.seconds, script))
                 mine, other = map(statistics.median, rates)
                 print(f"{connections:11} {mine:8.1f} {other:19.1f} {mine / other:7.2f} {statistics.median(share):14.1%}", flush=True)
