@@ -258,7 +258,7 @@ class Path:
     def check_events(self, job, state):
         data = self.look(f"/v1/jobs/{job}/events", {"Accept": "application/json"})
         events = json.loads(data)["data"]
-        ids = [event["id"] for event in events]
+        ids = [int(event["id"]) for event in events]
         states = [event["data"]["status"] for event in events if event["type"] == "state"]
         expect(ids == sorted(set(ids)), "events out of order", ids)
         expect(states.count(state) == 1 and states[-1] == state, "states", states, state)
