@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 void api_reply_init(struct api_reply *reply, size_t limit)
 {
@@ -38,6 +39,15 @@ void api_reply_header(struct api_reply *reply, const char *name, const char *for
     va_end(arguments);
     strip_control(header->name);
     strip_control(header->value);
+}
+
+const struct api_header *api_reply_find(const struct api_reply *reply, const char *name)
+{
+    for (size_t i = 0; i < reply->header_count; i++) {
+        if (strcasecmp(reply->headers[i].name, name) == 0)
+            return &reply->headers[i];
+    }
+    return NULL;
 }
 
 void api_content_type(const char *header, char *out, size_t size)

@@ -51,6 +51,9 @@ void api_reply_release(struct api_reply *reply);
  * control characters, so nothing from a client can start a header of its own. */
 void api_reply_header(struct api_reply *reply, const char *name, const char *format, ...) EFM_PRINTF(3, 4);
 
+/* The header of that name, in any case; NULL when there is none. */
+const struct api_header *api_reply_find(const struct api_reply *reply, const char *name);
+
 /* Media types we can make. */
 enum api_media {
     API_MEDIA_NONE,

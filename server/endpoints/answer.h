@@ -31,8 +31,8 @@ void srv_answer_modified(struct api_reply *reply, int64_t created);
 bool srv_answer_not_modified(struct srv_exchange *exchange, const char *etag);
 
 /* What a PUT or DELETE expects to be there, from If-None-Match and If-Match, for struct srv_put: false when there is no condition.
- * A header that is not well-formed is a condition that nothing meets. * `etag` (with its quotes) and `sha256` are of what is there now, both NULL for nothing. Handlers and the begin of an
- * upload alone. */
+ * A header that is not well-formed is a condition that nothing meets.
+ * `etag` (with its quotes) and `sha256` are of what is there now, both NULL for nothing. Handlers and the begin of an upload alone. */
 bool srv_answer_expected(const struct srv_exchange *exchange, const char *etag, const char *sha256,
                          char expected[65]);
 

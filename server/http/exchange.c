@@ -363,15 +363,6 @@ void srv_exchange_problem(struct srv_exchange *exchange, const struct api_proble
     srv_exchange_reply(exchange, &reply);
 }
 
-static bool has_header(const struct api_reply *reply, const char *name)
-{
-    for (size_t i = 0; i < reply->header_count; i++) {
-        if (strcasecmp(reply->headers[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
 void srv_timings_render(const struct api_timings *timings, double total, char out[SRV_TIMINGS_SIZE])
 {
     size_t used = 0;
@@ -399,7 +390,7 @@ void srv_exchange_each_header(const struct srv_exchange *exchange, const struct 
         visit(context, "Server-Timing", timings);
     }
     for (size_t i = 0; i < sizeof fallbacks / sizeof fallbacks[0]; i++) {
-        if (!has_header(reply, fallbacks[i][0]))
+        if (api_reply_find(reply, fallbacks[i][0]) == NULL)
             visit(context, fallbacks[i][0], fallbacks[i][1]);
     }
     for (size_t i = 0; i < reply->header_count; i++)

@@ -12,21 +12,11 @@
 /* Less is not worth a header; more would take long, and a handler that has not deferred holds up an event thread. */
 enum { CODED_LEAST = 1024, CODED_MOST = 16 << 20, CODED_AT_ONCE = 256 * 1024 };
 
-static struct api_header *find_header(struct api_reply *reply, const char *name)
-{
-    for (size_t i = 0; i < reply->header_count; i++) {
-        if (strcasecmp(reply->headers[i].name, name) == 0)
-            return &reply->headers[i];
-    }
-    return NULL;
-}
-
 /* If-None-Match where it is given, and only otherwise the date. */
 bool srv_exchange_is_known(const struct srv_exchange *exchange, const struct api_reply *reply)
 {
-    struct api_reply *borrowed = (struct api_reply *)reply; // only looked at
-    const struct api_header *etag = find_header(borrowed, "ETag");
-    const struct api_header *date = find_header(borrowed, "Last-Modified");
+    const struct api_header *etag = api_reply_find(reply, "ETag");
+    const struct api_header *date = api_reply_find(reply, "Last-Modified");
     const bool reads = strcmp(exchange->method, "GET") == 0 || strcmp(exchange->method, "HEAD") == 0;
     if (!reads || reply->status != 200 || exchange->detached != NULL || (etag == NULL && date == NULL))
         return false;
@@ -88,7 +78,8 @@ static void mark_known(const struct srv_exchange *exchange, struct api_header *e
 
 void srv_exchange_code(const struct srv_exchange *exchange, struct api_reply *reply)
 {
-    struct api_header *etag = find_header(reply, "ETag");
+    const struct api_header *found = api_reply_find(reply, "ETag");
+    struct api_header *etag = found == NULL ? NULL : &reply->headers[found - reply->headers];
     const size_t size = reply->body.size, most = exchange->deferred ? CODED_MOST : CODED_AT_ONCE;
     const double started = srv_clock();
     if (!exchange->gzip || exchange->file >= 0)
@@ -96,7 +87,7 @@ void srv_exchange_code(const struct srv_exchange *exchange, struct api_reply *re
     if (reply->status == 304 && etag != NULL)
         mark_known(exchange, etag);
     if (size < CODED_LEAST || size > most || !is_text(reply->content_type) ||
-        reply->header_count == API_REPLY_HEADERS || find_header(reply, "Content-Encoding") != NULL)
+        reply->header_count == API_REPLY_HEADERS || api_reply_find(reply, "Content-Encoding") != NULL)
         return;
     struct api_header marked = {.name = ""};
     if (etag != NULL) {
