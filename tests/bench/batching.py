@@ -12,40 +12,23 @@ them is answered; the daemon is the same. Times are from the moment a request co
 
 import argparse
 import collections
-import http.client
-import pathlib
 import random
-import subprocess
-import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DEMO = ROOT / "deploy" / "demo"
+import fairness
+
 KINDS = {"short": (1, 10), "long": (8, 200)}
 
 
-class Daemon:
+class Daemon(fairness.Daemon):
     def __init__(self, program):
-        self.folder = tempfile.TemporaryDirectory()
-        port_file = pathlib.Path(self.folder.name, "port")
-        self.process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--port-file", port_file, "--log-level", "error", "--queue", "4096"])
-        while not port_file.exists():
-            time.sleep(0.02)
-        self.port = int(port_file.read_text())
-        self.picture = (DEMO / "unseen" / "3-05131.png").read_bytes()
-        self.call("PUT", "/v1/models/demo", (DEMO / "threes-to-twos.safetensors").read_bytes())
-
-    def call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
-        assert answer.status in (200, 201), data[:300]
+        super().__init__(program, "--queue", "4096")
+        self.picture = (fairness.DEMO / "unseen" / "3-05131.png").read_bytes()
 
     def carry(self, images, steps):
-        self.call("POST", f"/transfer?model=demo&seed=1&timeout=3600&n={images}&steps={steps}", self.picture)
+        status, data = self.call("POST", f"/transfer?model=demo&seed=1&timeout=3600&n={images}&steps={steps}", self.picture)
+        assert status == 200, data[:300]
 
     def speed(self):
         """Evaluations a second, in full batches."""

@@ -22,10 +22,10 @@ DEMO = ROOT / "deploy" / "demo"
 
 
 class Daemon:
-    def __init__(self, program):
+    def __init__(self, program, *options):
         self.folder = tempfile.TemporaryDirectory()
         port_file = pathlib.Path(self.folder.name, "port")
-        self.process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--port-file", port_file, "--log-level", "error"])
+        self.process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--port-file", port_file, "--log-level", "error", *options])
         while not port_file.exists():
             time.sleep(0.02)
         self.port = int(port_file.read_text())
