@@ -99,7 +99,7 @@ static void take_round(struct srv_scheduler *scheduler, struct srv_batch *batch,
     }
 }
 
-/* Fills the batch up to `limit` with lines of a rank. Ranks are looked at anew in each round, for a work may grow old. */
+/* Fills the batch up to `limit` with lines of a rank. Ranks are looked at anew in each round, for a work may turn out long. */
 static void take_rank(struct srv_scheduler *scheduler, struct srv_batch *batch, enum srv_work_rank rank,
                       size_t limit, double now)
 {
@@ -117,7 +117,7 @@ static void take_rank(struct srv_scheduler *scheduler, struct srv_batch *batch, 
 static size_t keep_for(struct srv_model_group *group, enum srv_work_rank rank, bool others_first,
                        size_t total, const struct rank_count *count)
 {
-    static const double shares[SRV_RANKS] = {[SRV_RANK_OLD] = 0.25, [SRV_RANK_LOW] = LOW_SHARE};
+    static const double shares[SRV_RANKS] = {[SRV_RANK_LONG] = 0.25, [SRV_RANK_LOW] = LOW_SHARE};
     if (!others_first || count->lines == 0) {
         group->owed[rank] = 0;
         return 0;
@@ -145,7 +145,7 @@ static size_t share_lines(const struct srv_scheduler *scheduler, const struct sr
 }
 
 /* A network takes its images one by one, so that many in a batch are no faster than few, and a request that comes meanwhile would wait
- * for all of them: as many as take QUANTUM. Where somebody is young: as few as keep the threads busy. An exact field
+ * for all of them: as many as take QUANTUM. Where one is short: as few as keep the threads busy. An exact field
  * reads all its charges for a batch, however small: there a batch is full. */
 static size_t batch_limit(const struct srv_scheduler *scheduler, const struct srv_batch *batch,
                           const struct rank_count counts[SRV_RANKS])
@@ -161,9 +161,9 @@ static size_t batch_limit(const struct srv_scheduler *scheduler, const struct sr
         few = (size_t)fmin(QUANTUM / group->line_seconds, (double)batch->capacity);
     if (few > threads)
         few -= few % threads;
-    const size_t young = (counts[SRV_RANK_YOUNG].lines + threads - 1) / threads * threads;
-    if (young > 0 && young < few)
-        few = young;
+    const size_t brief = (counts[SRV_RANK_SHORT].lines + threads - 1) / threads * threads;
+    if (brief > 0 && brief < few)
+        few = brief;
     return few < limit ? few : limit;
 }
 
@@ -173,15 +173,16 @@ static void fill_batch(struct srv_scheduler *scheduler, struct srv_batch *batch,
     struct rank_count counts[SRV_RANKS] = {0};
     count_ranks(group, counts);
     const size_t limit = batch_limit(scheduler, batch, counts);
-    const bool young = counts[SRV_RANK_YOUNG].lines > 0, before_low = young || counts[SRV_RANK_OLD].lines > 0;
-    size_t old = keep_for(group, SRV_RANK_OLD, young, limit, &counts[SRV_RANK_OLD]);
+    const bool before_long = counts[SRV_RANK_SHORT].lines > 0,
+               before_low = before_long || counts[SRV_RANK_LONG].lines > 0;
+    size_t kept = keep_for(group, SRV_RANK_LONG, before_long, limit, &counts[SRV_RANK_LONG]);
     size_t low = keep_for(group, SRV_RANK_LOW, before_low, limit, &counts[SRV_RANK_LOW]);
-    if (old > limit)
-        old = limit;
-    if (low > limit - old)
-        low = limit - old;
-    take_rank(scheduler, batch, SRV_RANK_YOUNG, limit - old - low, now);
-    take_rank(scheduler, batch, SRV_RANK_OLD, limit - low, now);
+    if (kept > limit)
+        kept = limit;
+    if (low > limit - kept)
+        low = limit - kept;
+    take_rank(scheduler, batch, SRV_RANK_SHORT, limit - kept - low, now);
+    take_rank(scheduler, batch, SRV_RANK_LONG, limit - low, now);
     take_rank(scheduler, batch, SRV_RANK_LOW, limit, now);
     // what was kept for those who have gone
     for (int rank = 0; rank < SRV_RANKS; rank++)

@@ -32,15 +32,15 @@ struct srv_work_list {
     size_t count;
 };
 
-/* Who goes first within a model. A request of few evaluations is over before a long one would notice; so what has had little
- * so far goes first, and what is behind keeps a share, whatever comes before it. */
+/* Who goes first within a model. A request of few evaluations is over before a long one would notice; so it goes first, and
+ * what is behind keeps a share, whatever comes before it. */
 enum srv_work_rank {
-    SRV_RANK_YOUNG, /* has had fewer than SRV_YOUNG evaluations */
-    SRV_RANK_OLD,
+    SRV_RANK_SHORT, /* needs at most SRV_SHORT evaluations; where that is not known: has had fewer */
+    SRV_RANK_LONG,
     SRV_RANK_LOW, /* asked for with priority=low */
     SRV_RANKS
 };
-enum { SRV_YOUNG = 128 };
+enum { SRV_SHORT = 128 };
 
 /* The works in computation that share a model. Lives while it has works or a worker holds it. */
 struct srv_model_group {

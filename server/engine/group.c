@@ -38,7 +38,9 @@ enum srv_work_rank srv_work_rank_of(const struct srv_work *work)
 {
     if (work->low_priority)
         return SRV_RANK_LOW;
-    return work->had < SRV_YOUNG ? SRV_RANK_YOUNG : SRV_RANK_OLD;
+    if (work->had >= SRV_SHORT || work->evaluations * (double)work->line_count > SRV_SHORT)
+        return SRV_RANK_LONG;
+    return SRV_RANK_SHORT;
 }
 
 static void append_group(struct srv_scheduler *scheduler, struct srv_model_group *group)
@@ -91,9 +93,9 @@ static double least_service(const struct srv_scheduler *scheduler)
 
 double srv_group_claim(const struct srv_model_group *group)
 {
-    static const double LEAD = 0.1; /* seconds that a model with a young work may be ahead of the others */
+    static const double LEAD = 0.1; /* seconds that a model with a short work may be ahead of the others */
     for (const struct srv_work *work = group->lines.first; work != NULL; work = work->next)
-        if (work->ready > 0 && srv_work_rank_of(work) == SRV_RANK_YOUNG)
+        if (work->ready > 0 && srv_work_rank_of(work) == SRV_RANK_SHORT)
             return group->service - LEAD;
     return group->service;
 }

@@ -6,8 +6,8 @@
  *   compute   worker; forms a batch from the lines of all works of one model, gives each line one evaluation,
  *             again and again: lines join at the next evaluation, whatever the age of the others
  *   complete  helper; encodes and answers. Also called, with a problem, after cancel, deadline or failure
- * A cancelled work loses its lines before the next evaluation. Models share the time of the workers. Within a model what has
- * had few evaluations goes first, the others take turns and keep a quarter of the lines; a batch of a network, which
+ * A cancelled work loses its lines before the next evaluation. Models share the time of the workers. Within a model what
+ * needs few evaluations goes first, the others take turns and keep a quarter of the lines; a batch of a network, which
  * gains nothing from size, is kept to some milliseconds. So a small request does not wait for a big one.
  *
  * Embed struct srv_work as the first member of your own struct; the scheduler never frees it.
@@ -56,7 +56,7 @@ struct srv_work {
     struct efm_line **lines; /* [line_count] after prepare */
     size_t line_count;       /* known at submit: results asked for, which prepare may correct; 0 for slices */
     size_t bytes;            /* memory it will hold, for admission */
-    double evaluations;      /* that each of its lines is expected to need; 0: as those before it */
+    double evaluations;      /* that each of its lines will need; 0: not known */
     double deadline;         /* CLOCK_MONOTONIC seconds; INFINITY: none; prepare may change it */
     bool low_priority;       /* lines: behind those of other works, which leave them a sixteenth */
     atomic_bool *cancelled;  /* borrowed; NULL: cannot be cancelled */

@@ -78,7 +78,12 @@ def measure(program, options, picture):
             path = (f"/transfer?model=demo&n={options.heavy_images}&steps={options.heavy_steps}&seed={number}"
                     f"&timeout=3600{options.heavy_query}")
             while not stop.is_set():
-                status, _ = daemon.call("POST", path, picture)
+                try:
+                    status, _ = daemon.call("POST", path, picture)
+                except (OSError, http.client.HTTPException):
+                    if stop.is_set():
+                        return  # the daemon was killed with this one under way
+                    raise
                 if status == 429:
                     time.sleep(0.2)
 

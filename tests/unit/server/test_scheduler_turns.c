@@ -1,16 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Who goes first: young, old and low works of a model, and models beside each other. */
+/* Who goes first: short, long and low works of a model, and models beside each other. */
 #include "tests/unit/server/scheduler_world.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
+static void begin(struct fixture *f, unsigned step)
+{
+    struct srv_scheduler_options options = plain_options();
+    start(f, &options);
+    atomic_store(&step_microseconds, step);
+}
+
+static void cancel_all(struct job **jobs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        atomic_store(&jobs[i]->cancel, true);
+    for (size_t i = 0; i < count; i++) {
+        await(jobs[i]);
+        drop(jobs[i]);
+    }
+}
+
 static void test_small_work_passes_a_big_one(void **state)
 {
     struct fixture *f = *state;
-    struct srv_scheduler_options options = plain_options();
-    start(f, &options);
-    atomic_store(&step_microseconds, 100);
+    begin(f, 100);
     struct job *big = make_job(f, 0, 64, 60), *small = make_job(f, 0, 1, 20);
     small->image = 100;
     submit(f, big);
@@ -27,7 +42,7 @@ static void test_small_work_passes_a_big_one(void **state)
     for (size_t i = 0; i < 64; i++)
         evaluations += big->evaluations[i];
     assert_true(evaluations >= 64 * 20);
-    assert_true(big->at_step >= evaluations / options.batch);
+    assert_true(big->at_step >= evaluations / plain_options().batch);
     drop(small);
     drop(big);
 }
@@ -87,69 +102,81 @@ static void test_who_has_had_little_goes_first(void **state)
 {
     enum { LONG = 20 };
     struct fixture *f = *state;
-    struct srv_scheduler_options options = plain_options();
-    start(f, &options);
-    atomic_store(&step_microseconds, 300);
+    begin(f, 300);
     struct job *jobs[LONG], *brief = make_job(f, 0, 1, 40);
     watch(brief);
     for (size_t i = 0; i < LONG; i++) {
         jobs[i] = make_job(f, 0, 8, 1000);
         submit(f, jobs[i]);
     }
-    assert_true(wait_until(&steps, LONG * 128 / 8 + 50)); /* nobody is young any more */
+    assert_true(wait_until(&steps, LONG * 128 / 8 + 50)); /* nobody passes for short any more */
     submit(f, brief);
     await(brief);
     assert_int_equal(brief->order, 1);
     assert_in_range(watched_last - watched_first, 39, 80); /* turns would take 800 */
-    for (size_t i = 0; i < LONG; i++)
-        atomic_store(&jobs[i]->cancel, true);
+    cancel_all(jobs, LONG);
+    drop(brief);
+}
+
+/* Long works that come all at once, and say so, are no crowd of short ones for their first evaluations. */
+static void test_who_says_it_is_long_goes_behind(void **state)
+{
+    enum { LONG = 20 };
+    struct fixture *f = *state;
+    begin(f, 300);
+    struct job *jobs[LONG], *brief = make_job(f, 0, 1, 40);
+    watch(brief);
     for (size_t i = 0; i < LONG; i++) {
-        await(jobs[i]);
-        drop(jobs[i]);
+        jobs[i] = make_job(f, 0, 8, 1000);
+        jobs[i]->work.evaluations = 1000;
+        submit(f, jobs[i]);
     }
+    assert_true(wait_until(&steps, 3));
+    brief->work.evaluations = 40;
+    submit(f, brief);
+    await(brief);
+    assert_int_equal(brief->order, 1);
+    assert_in_range(watched_last - watched_first, 39, 80); /* among as many short ones it would take 320 */
+    cancel_all(jobs, LONG);
     drop(brief);
 }
 
 /* A stream of newcomers that could fill every batch leaves a quarter to what is under way. */
-static void test_the_old_keep_a_share(void **state)
+static void test_the_long_keep_a_share(void **state)
 {
     struct fixture *f = *state;
-    struct srv_scheduler_options options = plain_options();
-    start(f, &options);
-    atomic_store(&step_microseconds, 200);
-    struct job *old = make_job(f, 0, 8, 200);
-    submit(f, old);
+    begin(f, 200);
+    struct job *lasting = make_job(f, 0, 8, 200);
+    submit(f, lasting);
     assert_true(wait_until(&steps, 20));
-    struct job *young[4] = {0};
+    struct job *brief[4] = {0};
     size_t made = 0;
-    while (atomic_load(&old->completed) == 0) {
+    while (atomic_load(&lasting->completed) == 0) {
         for (size_t i = 0; i < 4; i++) {
-            if (young[i] != NULL && atomic_load(&young[i]->completed) == 0)
+            if (brief[i] != NULL && atomic_load(&brief[i]->completed) == 0)
                 continue;
-            if (young[i] != NULL)
-                drop(young[i]);
-            young[i] = make_job(f, 0, 8, 12);
-            submit(f, young[i]);
+            if (brief[i] != NULL)
+                drop(brief[i]);
+            brief[i] = make_job(f, 0, 8, 12);
+            submit(f, brief[i]);
             made++;
         }
         usleep(100);
     }
     assert_true(made > 8);
     /* 1,600 evaluations: 128 at once, then two of every eight */
-    assert_in_range(old->at_step, 200, 20 + 4 * 200 + 200);
+    assert_in_range(lasting->at_step, 200, 20 + 4 * 200 + 200);
     for (size_t i = 0; i < 4; i++) {
-        await(young[i]);
-        drop(young[i]);
+        await(brief[i]);
+        drop(brief[i]);
     }
-    drop(old);
+    drop(lasting);
 }
 
 static void test_low_priority_comes_behind(void **state)
 {
     struct fixture *f = *state;
-    struct srv_scheduler_options options = plain_options();
-    start(f, &options);
-    atomic_store(&step_microseconds, 200);
+    begin(f, 200);
     struct job *low = make_job(f, 0, 8, 300), *plain = make_job(f, 0, 8, 300);
     low->work.low_priority = true;
     watch(plain);
@@ -169,9 +196,7 @@ static void test_low_priority_comes_behind(void **state)
 static void test_low_priority_comes_behind_other_models(void **state)
 {
     struct fixture *f = *state;
-    struct srv_scheduler_options options = plain_options();
-    start(f, &options);
-    atomic_store(&step_microseconds, 400);
+    begin(f, 400);
     struct job *low = make_job(f, 0, 8, 1000), *plain = make_job(f, 1, 8, 300);
     low->work.low_priority = true;
     watch(plain);
@@ -191,9 +216,7 @@ static void test_low_priority_comes_behind_other_models(void **state)
 static void test_models_take_turns(void **state)
 {
     struct fixture *f = *state;
-    struct srv_scheduler_options options = plain_options();
-    start(f, &options);
-    atomic_store(&step_microseconds, 200);
+    begin(f, 200);
     struct job *big = make_job(f, 0, 64, 100), *small = make_job(f, 1, 1, 30);
     submit(f, big);
     assert_true(wait_until(&steps, 3));
@@ -214,7 +237,8 @@ int main(void)
         TEST(test_small_work_passes_a_big_one),
         TEST(test_more_works_than_places_take_turns),
         TEST(test_who_has_had_little_goes_first),
-        TEST(test_the_old_keep_a_share),
+        TEST(test_who_says_it_is_long_goes_behind),
+        TEST(test_the_long_keep_a_share),
         TEST(test_low_priority_comes_behind),
         TEST(test_low_priority_comes_behind_other_models),
         TEST(test_models_take_turns),
