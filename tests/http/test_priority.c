@@ -11,7 +11,7 @@
 
 static struct test_daemon server;
 
-#define LONG "/v1/generate?model=slow&solver=euler&steps=60&n=8&format=npy&seed="
+#define LONG "/v1/generate?model=slow&solver=euler&steps=30&n=8&format=npy&seed="
 
 static int start(void **state)
 {
@@ -81,7 +81,7 @@ static void expect_behind(const char *path, const char *body)
     expect_end(plain, &reply);
     const double spent = evaluations() - between;
     test_expect(&reply, 200, NULL);
-    const double own = 8 * 60; // at least: Euler takes one a step
+    const double own = 8 * 30; // at least: Euler takes one a step
     test_reply_release(&reply);
     print_message("%.0f evaluations while %.0f were asked for\n", spent, own);
     assert_true(spent >= own);
@@ -101,7 +101,7 @@ static void low_comes_behind_in_the_inference_protocol(void **state)
 {
     (void)state;
     expect_behind("/v2/models/slow/infer",
-                  "{\"parameters\":{\"operation\":\"generate\",\"solver\":\"euler\",\"steps\":60,\"n\":8,"
+                  "{\"parameters\":{\"operation\":\"generate\",\"solver\":\"euler\",\"steps\":30,\"n\":8,"
                   "\"priority\":2}}");
 }
 
@@ -122,7 +122,7 @@ static void low_comes_behind_as_a_job(void **state)
     wait_for_evaluations(before + 80);
     const double between = evaluations();
     test_expect_request(&server, &(struct test_request){.method = "POST", .path = LONG "4"}, 200);
-    assert_true(evaluations() - between < 1.4 * 8 * 60);
+    assert_true(evaluations() - between < 1.4 * 8 * 30);
     snprintf(path, sizeof path, "/v1/jobs/%s", id);
     test_send(&server, &(struct test_request){.path = path}, &reply);
     test_expect(&reply, 200, NULL);
