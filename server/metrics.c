@@ -117,20 +117,6 @@ static struct series *find(struct family *family, const char *labels)
     return NULL;
 }
 
-static bool grow(struct family *family)
-{
-    size_t capacity = family->capacity == 0 ? 8 : family->capacity * 2;
-    struct series *grown = efm_allocate_array(capacity, sizeof *grown);
-    if (grown == NULL)
-        return false;
-    if (family->count > 0)
-        memcpy(grown, family->series, family->count * sizeof *grown);
-    efm_free(family->series);
-    family->series = grown;
-    family->capacity = capacity;
-    return true;
-}
-
 /* The series of these labels, made when new; NULL when the family is full or memory is short. */
 static struct series *find_or_add(struct family *family, const struct description *description,
                                   const char *labels)
@@ -140,7 +126,7 @@ static struct series *find_or_add(struct family *family, const struct descriptio
         return series;
     if (family->count >= SRV_METRICS_SERIES)
         return NULL;
-    if (family->count == family->capacity && !grow(family))
+    if (!efm_array_grow(&family->series, family->count, &family->capacity, sizeof *family->series))
         return NULL;
     struct series added = {.labels = efm_copy_string(labels)};
     if (description->kind == HISTOGRAM)

@@ -30,6 +30,13 @@ EFM_MUST_CHECK void *efm_allocate_array(size_t count, size_t size);
 /* Frees what efm_allocate or efm_allocate_array gave; NULL is fine. */
 void efm_free(void *block);
 
+/* Makes room for one more item behind `count` of them, `size` bytes each, in an owned array of *capacity. `array` is the address
+ * of the pointer to its first item, which is NULL as long as *capacity is 0. When it is full it is moved to a block for
+ * twice as many, zero behind the old ones. False when there is no memory: all is as it was.
+ *
+ *     if (!efm_array_grow(&list->items, list->count, &list->capacity, sizeof *list->items)) ... */
+EFM_MUST_CHECK bool efm_array_grow(void *array, size_t count, size_t *capacity, size_t size);
+
 /* A copy of `text`, owned by the caller (efm_free), or NULL. */
 EFM_MUST_CHECK char *efm_copy_string(const char *text);
 

@@ -34,17 +34,8 @@ static enum efm_status grow(struct folder *folder, struct efm_error *error)
     if (folder->count == folder->options->max_count)
         return efm_error_set(error, EFM_E_LIMIT, "the folder holds more than %zu images",
                              folder->options->max_count);
-    if (folder->count < folder->capacity)
-        return EFM_OK;
-    size_t capacity = folder->capacity == 0 ? 64 : folder->capacity * 2;
-    char **names = efm_allocate_array(capacity, sizeof *names);
-    if (names == NULL)
+    if (!efm_array_grow(&folder->names, folder->count, &folder->capacity, sizeof *folder->names))
         return efm_error_set(error, EFM_E_MEMORY, "no memory for the names in a folder");
-    if (folder->count > 0)
-        memcpy(names, folder->names, folder->count * sizeof *names);
-    efm_free(folder->names);
-    folder->names = names;
-    folder->capacity = capacity;
     return EFM_OK;
 }
 

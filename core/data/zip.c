@@ -161,17 +161,8 @@ static enum efm_status grow(struct archive *archive, struct efm_error *error)
     if (archive->count == archive->options->max_count)
         return efm_error_set(error, EFM_E_LIMIT, "the zip archive holds more than %zu images",
                              archive->options->max_count);
-    if (archive->count < archive->capacity)
-        return EFM_OK;
-    size_t capacity = archive->capacity == 0 ? 64 : archive->capacity * 2;
-    struct member *members = efm_allocate_array(capacity, sizeof *members);
-    if (members == NULL)
+    if (!efm_array_grow(&archive->members, archive->count, &archive->capacity, sizeof *archive->members))
         return efm_error_set(error, EFM_E_MEMORY, "no memory for the names in a zip archive");
-    if (archive->count > 0)
-        memcpy(members, archive->members, archive->count * sizeof *members);
-    efm_free(archive->members);
-    archive->members = members;
-    archive->capacity = capacity;
     return EFM_OK;
 }
 

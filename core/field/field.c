@@ -1,30 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/field/field.h"
 
+#include "core/base/words.h"
 #include "core/field/field_internal.h"
 
 #include <string.h>
 
-static const char *const kind_words[] = {
-#define KIND_WORD(symbol, word, meaning) word,
-    EFM_FIELD_KIND_MAP(KIND_WORD)
-#undef KIND_WORD
-};
-
-const char *efm_field_kind_name(enum efm_field_kind kind)
-{
-    return (size_t)kind < sizeof kind_words / sizeof kind_words[0] ? kind_words[kind] : "unknown";
-}
-
-enum efm_status efm_field_kind_parse(const char *word, enum efm_field_kind *kind)
-{
-    for (size_t i = 0; i < sizeof kind_words / sizeof kind_words[0]; i++)
-        if (strcmp(word, kind_words[i]) == 0) {
-            *kind = (enum efm_field_kind)i;
-            return EFM_OK;
-        }
-    return EFM_E_NOT_FOUND;
-}
+EFM_DEFINE_WORDS(efm_field_kind, EFM_FIELD_KIND_MAP)
 
 bool efm_field_is_learned(const struct efm_field *field)
 {

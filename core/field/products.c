@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/field/products.h"
 
+#include "core/base/lanes.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 enum {
     /* Terms of one chain of multiply-adds; chains are added up. Short ones keep the rounding error small, and what
@@ -41,83 +39,55 @@ struct efm_kernels {
     struct shape shapes[MOST_BLOCKS];
 };
 
-/* The same text for every instruction set: VECTOR is a vector of floats, PARTS of them make a block of lanes. The
- * loops have constant bounds and unroll, so that sums stay in registers. */
+/* The same text for every instruction set: PARTS vectors make a block of lanes. */
 /* clang-format off */
-#define UNROLL _Pragma("GCC unroll 16")
 #define TILE_BODY(ROWS, BLOCKS, PARTS, VECTOR, ZERO, LOAD, STORE, MULTIPLY_ADD, ADD, A_STEP, A_ROW)          \
     enum { WIDTH = EFM_LANES / (PARTS), VECTORS = (BLOCKS) * (PARTS) };                                      \
     const float *a = tile->a, *x = tile->x;                                                                  \
     const size_t terms = tile->terms, step = tile->step;                                                     \
     VECTOR sum[ROWS][VECTORS];                                                                               \
-    UNROLL for (int r = 0; r < (ROWS); r++)                                                                  \
-        UNROLL for (int v = 0; v < VECTORS; v++)                                                             \
+    EFM_UNROLL for (int r = 0; r < (ROWS); r++)                                                              \
+        EFM_UNROLL for (int v = 0; v < VECTORS; v++)                                                         \
             sum[r][v] = ZERO;                                                                                \
     for (size_t k = 0; k < terms; k++) {                                                                     \
         VECTOR lanes[VECTORS];                                                                               \
-        UNROLL for (int v = 0; v < VECTORS; v++)                                                             \
+        EFM_UNROLL for (int v = 0; v < VECTORS; v++)                                                         \
             lanes[v] = LOAD(x + k * step + v * WIDTH);                                                       \
-        UNROLL for (int r = 0; r < (ROWS); r++) {                                                            \
+        EFM_UNROLL for (int r = 0; r < (ROWS); r++) {                                                        \
             const float value = a[k * (A_STEP) + (size_t)r * (A_ROW)];                                       \
-            UNROLL for (int v = 0; v < VECTORS; v++)                                                         \
+            EFM_UNROLL for (int v = 0; v < VECTORS; v++)                                                     \
                 sum[r][v] = MULTIPLY_ADD(value, lanes[v], sum[r][v]);                                        \
         }                                                                                                    \
     }                                                                                                        \
-    UNROLL for (int r = 0; r < (ROWS); r++)                                                                  \
-        UNROLL for (int v = 0; v < VECTORS; v++) {                                                           \
+    EFM_UNROLL for (int r = 0; r < (ROWS); r++)                                                              \
+        EFM_UNROLL for (int v = 0; v < VECTORS; v++) {                                                       \
             float *c = tile->c + (size_t)r * step + v * WIDTH;                                               \
             STORE(c, tile->fresh ? sum[r][v] : ADD(LOAD(c), sum[r][v]));                                     \
         }
 
-#define TILE(NAME, TARGET, ROWS, BLOCKS, ...)                                                                \
+#define TILE(NAME, ROWS, BLOCKS, PARTS, ...) TILE_OF(NAME, ROWS, BLOCKS, PARTS, __VA_ARGS__)
+#define TILE_OF(NAME, ROWS, BLOCKS, PARTS, TARGET, ...)                                                      \
     TARGET static void NAME##_across(const struct tile *tile)                                                \
     {                                                                                                        \
-        TILE_BODY(ROWS, BLOCKS, __VA_ARGS__, EFM_PANEL, 1)                                                   \
+        TILE_BODY(ROWS, BLOCKS, PARTS, __VA_ARGS__, EFM_PANEL, 1)                                            \
     }                                                                                                        \
     TARGET static void NAME##_along(const struct tile *tile)                                                 \
     {                                                                                                        \
-        TILE_BODY(ROWS, BLOCKS, __VA_ARGS__, 1, EFM_PANEL)                                                   \
+        TILE_BODY(ROWS, BLOCKS, PARTS, __VA_ARGS__, 1, EFM_PANEL)                                            \
     }
 /* clang-format on */
 
-/* Four floats at a time, in what every processor has. */
-typedef float four __attribute__((vector_size(16)));
-
-static inline four load_four(const float *p)
-{
-    four value;
-    memcpy(&value, p, sizeof value);
-    return value;
-}
-
-static inline void store_four(float *p, four value)
-{
-    memcpy(p, &value, sizeof value);
-}
-
-#define FOUR_MULTIPLY_ADD(value, lanes, sum) ((sum) + (value) * (lanes))
-#define FOUR_ADD(a, b) ((a) + (b))
-TILE(plain, , 2, 1, 4, four, (four){0}, load_four, store_four, FOUR_MULTIPLY_ADD, FOUR_ADD)
-
+TILE(plain, 2, 1, 4, EFM_LANES_PLAIN)
 static const struct efm_kernels plain = {"plain", 1, {{2, plain_across, plain_along}}};
 
 #if defined(__x86_64__)
-#define AVX2 __attribute__((target("avx2,fma")))
-#define AVX2_MULTIPLY_ADD(value, lanes, sum) _mm256_fmadd_ps(_mm256_set1_ps(value), lanes, sum)
-TILE(avx2, AVX2, 6, 1, 2, __m256, _mm256_setzero_ps(), _mm256_loadu_ps, _mm256_storeu_ps, AVX2_MULTIPLY_ADD,
-     _mm256_add_ps)
-
+TILE(avx2, 6, 1, 2, EFM_LANES_AVX2)
 static const struct efm_kernels avx2 = {"avx2", 1, {{6, avx2_across, avx2_along}}};
 
-#define AVX512 __attribute__((target("avx512f")))
-#define AVX512_MULTIPLY_ADD(value, lanes, sum) _mm512_fmadd_ps(_mm512_set1_ps(value), lanes, sum)
-#define AVX512_TILE(NAME, ROWS, BLOCKS)                                                                      \
-    TILE(NAME, AVX512, ROWS, BLOCKS, 1, __m512, _mm512_setzero_ps(), _mm512_loadu_ps, _mm512_storeu_ps,      \
-         AVX512_MULTIPLY_ADD, _mm512_add_ps)
-AVX512_TILE(one, 12, 1)
-AVX512_TILE(two, 12, 2)
-AVX512_TILE(three, 6, 3)
-AVX512_TILE(four, 6, 4)
+TILE(one, 12, 1, 1, EFM_LANES_AVX512)
+TILE(two, 12, 2, 1, EFM_LANES_AVX512)
+TILE(three, 6, 3, 1, EFM_LANES_AVX512)
+TILE(four, 6, 4, 1, EFM_LANES_AVX512)
 
 static const struct efm_kernels avx512 = {"avx512",
                                           4,
@@ -129,16 +99,15 @@ static const struct efm_kernels avx512 = {"avx512",
 
 const struct efm_kernels *efm_kernels_at(size_t index)
 {
-    const struct efm_kernels *all[3];
-    size_t count = 0;
+    static const struct efm_kernels *const all[EFM_SETS] = {
+        [EFM_SET_PLAIN] = &plain,
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
-        all[count++] = &avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        all[count++] = &avx2;
+        [EFM_SET_AVX2] = &avx2,
+        [EFM_SET_AVX512] = &avx512,
 #endif
-    all[count++] = &plain;
-    return index < count ? all[index] : NULL;
+    };
+    enum efm_lanes_set set;
+    return efm_lanes_at(index, &set) ? all[set] : NULL;
 }
 
 const char *efm_kernels_name(const struct efm_kernels *kernels)

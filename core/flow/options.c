@@ -1,35 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* options.c - what a line may be asked to do, and what it does unless asked. */
+#include "core/base/words.h"
 #include "core/flow/flow.h"
 
 #include <math.h>
 #include <string.h>
 
-static const char *const map_words[] = {
-#define FLOW_WORD(symbol, word, meaning) word,
-    EFM_MAP_MAP(FLOW_WORD)};
-static const char *const state_words[] = {EFM_LINE_STATE_MAP(FLOW_WORD)
-#undef FLOW_WORD
-};
-
-const char *efm_map_name(enum efm_map map)
-{
-    return (size_t)map < sizeof map_words / sizeof map_words[0] ? map_words[map] : "unknown";
-}
-
-enum efm_status efm_map_parse(const char *word, enum efm_map *map)
-{
-    for (size_t i = 0; i < sizeof map_words / sizeof map_words[0]; i++)
-        if (strcmp(word, map_words[i]) == 0) {
-            *map = (enum efm_map)i;
-            return EFM_OK;
-        }
-    return EFM_E_NOT_FOUND;
-}
+EFM_DEFINE_WORDS(efm_map, EFM_MAP_MAP)
 
 const char *efm_line_state_name(enum efm_line_state state)
 {
-    return (size_t)state < sizeof state_words / sizeof state_words[0] ? state_words[state] : "unknown";
+    static const char *const words[] = {EFM_LINE_STATE_MAP(EFM_WORD_OF)};
+    return efm_word_at(words, sizeof words / sizeof words[0], (size_t)state);
 }
 
 /* Evaluations of a network are dear, and its field is smooth where the charges' is not. */

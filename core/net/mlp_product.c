@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/net/mlp_product.h"
 
+#include "core/base/lanes.h"
+
 #include <stdalign.h>
 #include <string.h>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 enum {
     TILE_ROWS = 8,
@@ -31,29 +29,29 @@ struct efm_mlp_kernel {
 /* The same text for every instruction set. A register tile is ROWS rows by VECTORS vectors; several of them, side by
  * side and one below the other, make the TILE_ROWS by EFM_MLP_PANEL of a call. */
 /* clang-format off */
-#define UNROLL _Pragma("GCC unroll 16")
-#define TILE(NAME, TARGET, ROWS, VECTOR, ZERO, LOAD, STORE, MULTIPLY_ADD, ADD)                               \
+#define TILE(NAME, ROWS, ...) TILE_OF(NAME, ROWS, __VA_ARGS__)
+#define TILE_OF(NAME, ROWS, TARGET, VECTOR, ZERO, LOAD, STORE, MULTIPLY_ADD, ADD)                            \
     TARGET static inline void NAME##_registers(const struct tile *tile, size_t row, size_t column)           \
     {                                                                                                        \
         enum { WIDTH = sizeof(VECTOR) / sizeof(float) };                                                     \
         const float *x = tile->x + row * tile->stride, *panel = tile->panel + column;                        \
         const size_t stride = tile->stride, inputs = tile->inputs;                                           \
         VECTOR sum[ROWS][VECTORS];                                                                           \
-        UNROLL for (int r = 0; r < (ROWS); r++)                                                              \
-            UNROLL for (int v = 0; v < VECTORS; v++)                                                         \
+        EFM_UNROLL for (int r = 0; r < (ROWS); r++)                                                          \
+            EFM_UNROLL for (int v = 0; v < VECTORS; v++)                                                     \
                 sum[r][v] = ZERO;                                                                            \
         for (size_t k = 0; k < inputs; k++) {                                                                \
             VECTOR weights[VECTORS];                                                                         \
-            UNROLL for (int v = 0; v < VECTORS; v++)                                                         \
+            EFM_UNROLL for (int v = 0; v < VECTORS; v++)                                                     \
                 weights[v] = LOAD(panel + k * EFM_MLP_PANEL + v * WIDTH);                                    \
-            UNROLL for (int r = 0; r < (ROWS); r++) {                                                        \
+            EFM_UNROLL for (int r = 0; r < (ROWS); r++) {                                                    \
                 const float value = x[(size_t)r * stride + k];                                               \
-                UNROLL for (int v = 0; v < VECTORS; v++)                                                     \
+                EFM_UNROLL for (int v = 0; v < VECTORS; v++)                                                 \
                     sum[r][v] = MULTIPLY_ADD(value, weights[v], sum[r][v]);                                  \
             }                                                                                                \
         }                                                                                                    \
-        UNROLL for (int r = 0; r < (ROWS); r++)                                                              \
-            UNROLL for (int v = 0; v < VECTORS; v++) {                                                       \
+        EFM_UNROLL for (int r = 0; r < (ROWS); r++)                                                          \
+            EFM_UNROLL for (int v = 0; v < VECTORS; v++) {                                                   \
                 float *c = tile->sums + (row + (size_t)r) * EFM_MLP_PANEL + column + v * WIDTH;              \
                 STORE(c, tile->fresh ? sum[r][v] : ADD(LOAD(c), sum[r][v]));                                 \
             }                                                                                                \
@@ -68,49 +66,23 @@ struct efm_mlp_kernel {
     static const struct efm_mlp_kernel NAME = {NAME##_tile};
 /* clang-format on */
 
-/* Four floats at a time, in what every processor has. */
-typedef float four __attribute__((vector_size(16)));
-
-static inline four load_four(const float *p)
-{
-    four value;
-    memcpy(&value, p, sizeof value);
-    return value;
-}
-
-static inline void store_four(float *p, four value)
-{
-    memcpy(p, &value, sizeof value);
-}
-
-#define FOUR_MULTIPLY_ADD(value, weights, sum) ((sum) + (value) * (weights))
-#define FOUR_ADD(a, b) ((a) + (b))
-TILE(plain, , 4, four, (four){0}, load_four, store_four, FOUR_MULTIPLY_ADD, FOUR_ADD)
-
+TILE(plain, 4, EFM_LANES_PLAIN)
 #if defined(__x86_64__)
-#define AVX2 __attribute__((target("avx2,fma")))
-#define AVX2_MULTIPLY_ADD(value, weights, sum) _mm256_fmadd_ps(_mm256_set1_ps(value), weights, sum)
-TILE(avx2, AVX2, 4, __m256, _mm256_setzero_ps(), _mm256_loadu_ps, _mm256_storeu_ps, AVX2_MULTIPLY_ADD,
-     _mm256_add_ps)
-
-#define AVX512 __attribute__((target("avx512f")))
-#define AVX512_MULTIPLY_ADD(value, weights, sum) _mm512_fmadd_ps(_mm512_set1_ps(value), weights, sum)
-TILE(avx512, AVX512, 8, __m512, _mm512_setzero_ps(), _mm512_loadu_ps, _mm512_storeu_ps, AVX512_MULTIPLY_ADD,
-     _mm512_add_ps)
+TILE(avx2, 4, EFM_LANES_AVX2)
+TILE(avx512, 8, EFM_LANES_AVX512)
 #endif
 
 const struct efm_mlp_kernel *efm_mlp_kernel_at(size_t index)
 {
-    const struct efm_mlp_kernel *all[3];
-    size_t count = 0;
+    static const struct efm_mlp_kernel *const all[EFM_SETS] = {
+        [EFM_SET_PLAIN] = &plain,
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
-        all[count++] = &avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        all[count++] = &avx2;
+        [EFM_SET_AVX2] = &avx2,
+        [EFM_SET_AVX512] = &avx512,
 #endif
-    all[count++] = &plain;
-    return index < count ? all[index] : NULL;
+    };
+    enum efm_lanes_set set;
+    return efm_lanes_at(index, &set) ? all[set] : NULL;
 }
 
 void efm_mlp_pack(float *packed, const float *weights, size_t outputs, size_t inputs, size_t index)

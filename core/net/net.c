@@ -2,6 +2,7 @@
 #include "core/net/net_internal.h"
 
 #include "core/base/random.h"
+#include "core/base/words.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,68 +10,10 @@
 /* The streams of the initial parameters, apart from those that training draws from the same seed. */
 #define INITIAL_STREAMS ((uint64_t)1 << 55)
 
-#define NET_WORD(symbol, word, meaning) word,
-static const char *const arch_words[] = {EFM_NET_ARCH_MAP(NET_WORD)};
-static const char *const precision_words[] = {EFM_PRECISION_MAP(NET_WORD)};
-#undef NET_WORD
-
-enum {
-    ARCHS = sizeof arch_words / sizeof arch_words[0],
-    PRECISIONS = sizeof precision_words / sizeof precision_words[0],
-};
-
-/* count when the word is not among them */
-static size_t find_word(const char *const *words, size_t count, const char *word)
-{
-    size_t i = 0;
-    while (i < count && strcmp(words[i], word) != 0)
-        i++;
-    return i;
-}
-
-const char *efm_net_arch_name(enum efm_net_arch arch)
-{
-    return arch_words[arch];
-}
-
-enum efm_status efm_net_arch_parse(const char *word, enum efm_net_arch *arch)
-{
-    size_t i = find_word(arch_words, ARCHS, word);
-    if (i == ARCHS)
-        return EFM_E_NOT_FOUND;
-    *arch = (enum efm_net_arch)i;
-    return EFM_OK;
-}
-
-const char *efm_precision_name(enum efm_precision precision)
-{
-    return precision_words[precision];
-}
-
-enum efm_status efm_precision_parse(const char *word, enum efm_precision *precision)
-{
-    size_t i = find_word(precision_words, PRECISIONS, word);
-    if (i == PRECISIONS)
-        return EFM_E_NOT_FOUND;
-    *precision = (enum efm_precision)i;
-    return EFM_OK;
-}
+EFM_DEFINE_WORDS(efm_net_arch, EFM_NET_ARCH_MAP)
+EFM_DEFINE_WORDS(efm_precision, EFM_PRECISION_MAP)
 
 /* ---- the parameter table ---- */
-
-static bool grow(struct efm_net *net)
-{
-    size_t capacity = net->parameter_capacity == 0 ? 32 : 2 * net->parameter_capacity;
-    struct efm_parameter *parameters = efm_allocate_array(capacity, sizeof *parameters);
-    if (parameters == NULL)
-        return false;
-    if (net->parameter_count > 0)
-        memcpy(parameters, net->parameters, net->parameter_count * sizeof *parameters);
-    efm_free(net->parameters);
-    net->parameters = parameters;
-    net->parameter_capacity = capacity;
-    return true;
-}
 
 enum efm_status efm_net_add_parameter(struct efm_net *net, const char *name, size_t rank, const size_t *shape,
                                       struct efm_parameter_kind kind, size_t *index, struct efm_error *error)
@@ -95,7 +38,8 @@ enum efm_status efm_net_add_parameter(struct efm_net *net, const char *name, siz
     if (!fits || !efm_size_add(net->size, parameter.count, &size) || size > EFM_NET_MAX_PARAMETERS)
         return efm_error_set(error, EFM_E_LIMIT, "the network would have more than %" PRIu64 " parameters",
                              EFM_NET_MAX_PARAMETERS);
-    if (net->parameter_count == net->parameter_capacity && !grow(net))
+    if (!efm_array_grow(&net->parameters, net->parameter_count, &net->parameter_capacity,
+                        sizeof *net->parameters))
         return efm_error_set(error, EFM_E_MEMORY, "no memory for the table of parameters");
     *index = net->parameter_count;
     net->parameters[net->parameter_count++] = parameter;

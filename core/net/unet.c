@@ -6,25 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- growing lists ---- */
-
-/* Room for one more of `size` bytes in *list; false without memory. */
-static bool grow(void **list, size_t count, size_t *capacity, size_t size)
-{
-    if (count < *capacity)
-        return true;
-    size_t wanted = *capacity == 0 ? 64 : 2 * *capacity;
-    void *larger = efm_allocate_array(wanted, size);
-    if (larger == NULL)
-        return false;
-    if (count > 0)
-        memcpy(larger, *list, count * size);
-    efm_free(*list);
-    *list = larger;
-    *capacity = wanted;
-    return true;
-}
-
 /* What is being built. The first failure sticks, and all that follows does nothing. */
 struct builder {
     struct efm_net *net;
@@ -47,7 +28,7 @@ static size_t add_tensor(struct builder *builder, size_t height, size_t width, s
 {
     struct unet_plan *plan = builder->plan;
     if (builder->status != EFM_OK ||
-        !grow((void **)&plan->tensors, plan->tensor_count, &plan->tensor_capacity, sizeof *plan->tensors)) {
+        !efm_array_grow(&plan->tensors, plan->tensor_count, &plan->tensor_capacity, sizeof *plan->tensors)) {
         no_memory(builder);
         return 0;
     }
@@ -69,8 +50,8 @@ static struct unet_operation *add_operation(struct builder *builder, enum unet_k
         .dense = UNET_NONE,
     };
     struct unet_plan *plan = builder->plan;
-    if (builder->status != EFM_OK || !grow((void **)&plan->operations, plan->operation_count,
-                                           &plan->operation_capacity, sizeof *plan->operations)) {
+    if (builder->status != EFM_OK || !efm_array_grow(&plan->operations, plan->operation_count,
+                                                     &plan->operation_capacity, sizeof *plan->operations)) {
         no_memory(builder);
         return NULL;
     }
@@ -151,7 +132,7 @@ static struct unet_operation *add_conv(struct builder *builder, const struct con
         add_tensor(builder, in.height / request->stride, in.width / request->stride, request->out_channels);
     struct unet_operation *operation = add_operation(builder, UNET_CONV);
     if (operation == NULL ||
-        !grow((void **)&plan->convs, plan->conv_count, &plan->conv_capacity, sizeof *plan->convs)) {
+        !efm_array_grow(&plan->convs, plan->conv_count, &plan->conv_capacity, sizeof *plan->convs)) {
         no_memory(builder);
         return NULL;
     }
@@ -232,7 +213,7 @@ static size_t add_dense(struct builder *builder, size_t out, size_t conv_bias)
     size_t weight = add_linear(builder, "Dense_0.weight", builder->time, out);
     size_t bias = add_vector(builder, "Dense_0.bias", out, EFM_INIT_ZERO);
     if (builder->status != EFM_OK ||
-        !grow((void **)&plan->denses, plan->dense_count, &plan->dense_capacity, sizeof *plan->denses)) {
+        !efm_array_grow(&plan->denses, plan->dense_count, &plan->dense_capacity, sizeof *plan->denses)) {
         no_memory(builder);
         return 0;
     }
@@ -315,8 +296,8 @@ static size_t add_attention(struct builder *builder, size_t in)
         char part[16];
         struct conv_request request = {.out_channels = channels, .kernel = 1, .stride = 1};
         if (i == 3) {
-            if (!grow((void **)&plan->attentions, plan->attention_count, &plan->attention_capacity,
-                      sizeof(size_t))) {
+            if (!efm_array_grow(&plan->attentions, plan->attention_count, &plan->attention_capacity,
+                                sizeof(size_t))) {
                 no_memory(builder);
                 break;
             }

@@ -1,75 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* batch_options.c - words, defaults and limits of what a step is made of. */
+#include "core/base/words.h"
 #include "core/train/batch.h"
 
 #include <math.h>
 #include <string.h>
 
-static const char *const sampler_words[] = {
-#define TRAIN_WORD(symbol, word, meaning) word,
-    EFM_SAMPLER_MAP(TRAIN_WORD)};
-static const char *const target_words[] = {EFM_TARGET_MAP(TRAIN_WORD)};
-static const char *const pairing_words[] = {EFM_PAIRING_MAP(TRAIN_WORD)
-#undef TRAIN_WORD
-};
-
-enum {
-    SAMPLERS = sizeof sampler_words / sizeof sampler_words[0],
-    TARGETS = sizeof target_words / sizeof target_words[0],
-    PAIRINGS = sizeof pairing_words / sizeof pairing_words[0],
-};
-
-static enum efm_status find(const char *const *words, size_t count, const char *word, size_t *index)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(word, words[i]) == 0) {
-            *index = i;
-            return EFM_OK;
-        }
-    return EFM_E_NOT_FOUND;
-}
-
-const char *efm_sampler_name(enum efm_sampler sampler)
-{
-    return (size_t)sampler < SAMPLERS ? sampler_words[sampler] : "unknown";
-}
-
-enum efm_status efm_sampler_parse(const char *word, enum efm_sampler *sampler)
-{
-    size_t index;
-    enum efm_status status = find(sampler_words, SAMPLERS, word, &index);
-    if (status == EFM_OK)
-        *sampler = (enum efm_sampler)index;
-    return status;
-}
-
-const char *efm_training_target_name(enum efm_training_target target)
-{
-    return (size_t)target < TARGETS ? target_words[target] : "unknown";
-}
-
-enum efm_status efm_training_target_parse(const char *word, enum efm_training_target *target)
-{
-    size_t index;
-    enum efm_status status = find(target_words, TARGETS, word, &index);
-    if (status == EFM_OK)
-        *target = (enum efm_training_target)index;
-    return status;
-}
-
-const char *efm_pairing_name(enum efm_pairing pairing)
-{
-    return (size_t)pairing < PAIRINGS ? pairing_words[pairing] : "unknown";
-}
-
-enum efm_status efm_pairing_parse(const char *word, enum efm_pairing *pairing)
-{
-    size_t index;
-    enum efm_status status = find(pairing_words, PAIRINGS, word, &index);
-    if (status == EFM_OK)
-        *pairing = (enum efm_pairing)index;
-    return status;
-}
+EFM_DEFINE_WORDS(efm_sampler, EFM_SAMPLER_MAP)
+EFM_DEFINE_WORDS(efm_training_target, EFM_TARGET_MAP)
+EFM_DEFINE_WORDS(efm_pairing, EFM_PAIRING_MAP)
 
 enum efm_field_kind efm_training_target_kind(enum efm_training_target target)
 {
@@ -165,8 +104,9 @@ static enum efm_status check_words(const struct efm_batch_options *options, stru
 
 enum efm_status efm_batch_options_check(const struct efm_batch_options *options, struct efm_error *error)
 {
-    if ((size_t)options->sampler >= SAMPLERS || (size_t)options->target >= TARGETS ||
-        (size_t)options->pairing >= PAIRINGS)
+    if ((size_t)options->sampler >= EFM_WORD_COUNT(efm_sampler) ||
+        (size_t)options->target >= EFM_WORD_COUNT(efm_training_target) ||
+        (size_t)options->pairing >= EFM_WORD_COUNT(efm_pairing))
         return efm_error_set(error, EFM_E_ARGUMENT, "an option of the batch is out of range");
     enum efm_status status = check_numbers(options, error);
     return status == EFM_OK ? check_words(options, error) : status;

@@ -2,6 +2,7 @@
 #include "core/train/optimiser.h"
 
 #include "core/base/memory.h"
+#include "core/base/words.h"
 
 #include <float.h>
 #include <math.h>
@@ -30,27 +31,7 @@ struct efm_optimiser {
     double *squares;                  /* [pieces] sums of squares of the gradient */
 };
 
-static const char *const schedule_words[] = {
-#define SCHEDULE_WORD(symbol, word, meaning) word,
-    EFM_SCHEDULE_MAP(SCHEDULE_WORD)
-#undef SCHEDULE_WORD
-};
-
-const char *efm_schedule_name(enum efm_schedule schedule)
-{
-    return (size_t)schedule < sizeof schedule_words / sizeof schedule_words[0] ? schedule_words[schedule]
-                                                                               : "unknown";
-}
-
-enum efm_status efm_schedule_parse(const char *word, enum efm_schedule *schedule)
-{
-    for (size_t i = 0; i < sizeof schedule_words / sizeof schedule_words[0]; i++)
-        if (strcmp(word, schedule_words[i]) == 0) {
-            *schedule = (enum efm_schedule)i;
-            return EFM_OK;
-        }
-    return EFM_E_NOT_FOUND;
-}
+EFM_DEFINE_WORDS(efm_schedule, EFM_SCHEDULE_MAP)
 
 void efm_optimiser_options_default(struct efm_optimiser_options *options)
 {
@@ -84,7 +65,7 @@ enum efm_status efm_optimiser_options_check(const struct efm_optimiser_options *
     if (!(options->clip >= 0 && options->clip <= MAX_GRADIENT))
         return efm_error_set(error, EFM_E_ARGUMENT, "the gradient clip is %g, but lies in [0, %g]",
                              options->clip, MAX_GRADIENT);
-    if ((size_t)options->schedule >= sizeof schedule_words / sizeof schedule_words[0])
+    if ((size_t)options->schedule >= EFM_WORD_COUNT(efm_schedule))
         return efm_error_set(error, EFM_E_ARGUMENT, "the schedule is none of those that are known");
     if (options->schedule == EFM_SCHEDULE_COSINE && options->steps == 0)
         return efm_error_set(error, EFM_E_ARGUMENT, "a cosine needs to know of how many steps");

@@ -33,18 +33,7 @@ struct srv_item *srv_shelf_find(const struct srv_shelf *shelf, const char *name)
 
 bool srv_shelf_reserve(struct srv_shelf *shelf)
 {
-    if (shelf->count < shelf->capacity)
-        return true;
-    size_t capacity = shelf->capacity == 0 ? 16 : 2 * shelf->capacity;
-    struct srv_item **items = efm_allocate_array(capacity, sizeof(struct srv_item *));
-    if (items == NULL)
-        return false;
-    if (shelf->count > 0)
-        memcpy(items, shelf->items, shelf->count * sizeof(struct srv_item *));
-    efm_free(shelf->items);
-    shelf->items = items;
-    shelf->capacity = capacity;
-    return true;
+    return efm_array_grow(&shelf->items, shelf->count, &shelf->capacity, sizeof(struct srv_item *));
 }
 
 struct srv_item *srv_shelf_put(struct srv_shelf *shelf, struct srv_item *item)

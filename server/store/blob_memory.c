@@ -45,17 +45,8 @@ static struct entry *find(struct memory *memory, const char *key)
 
 static struct entry *add(struct memory *memory, const char *key)
 {
-    if (memory->count == memory->capacity) {
-        size_t larger = memory->capacity * 2 + 16;
-        struct entry *moved = efm_allocate_array(larger, sizeof *moved);
-        if (moved == NULL)
-            return NULL;
-        if (memory->count > 0)
-            memcpy(moved, memory->entries, memory->count * sizeof *moved);
-        efm_free(memory->entries);
-        memory->entries = moved;
-        memory->capacity = larger;
-    }
+    if (!efm_array_grow(&memory->entries, memory->count, &memory->capacity, sizeof *memory->entries))
+        return NULL;
     struct entry *entry = &memory->entries[memory->count++];
     *entry = (struct entry){.file = -1};
     snprintf(entry->key, sizeof entry->key, "%s", key);

@@ -252,29 +252,13 @@ static enum efm_status get(struct srv_store *store, enum srv_record_kind kind, c
     return status;
 }
 
-static bool make_room(struct srv_record **records, size_t count, size_t *capacity)
-{
-    if (count < *capacity)
-        return true;
-    size_t larger = *capacity == 0 ? 16 : *capacity * 2; /* at most 10000 records are asked for */
-    struct srv_record *moved = efm_allocate_array(larger, sizeof *moved);
-    if (moved == NULL)
-        return false;
-    if (count > 0)
-        memcpy(moved, *records, count * sizeof *moved);
-    efm_free(*records);
-    *records = moved;
-    *capacity = larger;
-    return true;
-}
-
 static enum efm_status read_all(struct srv_sqlite *sqlite, sqlite3_stmt *statement,
                                 struct srv_record **records, size_t *count, struct efm_error *error)
 {
     size_t capacity = 0;
     int code;
     while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
-        if (!make_room(records, *count, &capacity))
+        if (!efm_array_grow(records, *count, &capacity, sizeof **records))
             return efm_error_set(error, EFM_E_MEMORY, "no memory for %zu records", *count + 1);
         enum efm_status status = srv_sqlite_read(sqlite->database, statement, &(*records)[*count], error);
         if (status != EFM_OK)

@@ -150,6 +150,33 @@ static void an_arena_too_large_is_reported(void **state)
     efm_arena_release(&plan);
 }
 
+static void an_array_grows_and_keeps_its_items(void **state)
+{
+    (void)state;
+    int *items = NULL;
+    size_t capacity = 0;
+    for (size_t count = 0; count < 100; count++) {
+        assert_true(efm_array_grow(&items, count, &capacity, sizeof *items));
+        assert_true(capacity > count);
+        for (size_t i = count; i < capacity; i++)
+            assert_int_equal(items[i], 0);
+        items[count] = (int)count + 1;
+    }
+    for (size_t i = 0; i < 100; i++)
+        assert_int_equal(items[i], i + 1);
+    const size_t before = capacity;
+    int *const block = items;
+    assert_true(efm_array_grow(&items, 100, &capacity, sizeof *items)); /* there is room */
+    assert_ptr_equal(items, block);
+    assert_false(efm_array_grow(&items, capacity, &capacity, SIZE_MAX / 64)); /* no memory is as large */
+    assert_ptr_equal(items, block);
+    assert_int_equal(capacity, before);
+    efm_free(items);
+    capacity = SIZE_MAX / 2 + 1;
+    items = NULL;
+    assert_false(efm_array_grow(&items, capacity, &capacity, 1));
+}
+
 static void shapes_know_what_they_are(void **state)
 {
     (void)state;
@@ -179,6 +206,7 @@ int main(void)
         cmocka_unit_test(an_arena_gives_no_more_than_planned),
         cmocka_unit_test(an_arena_plan_may_overflow),
         cmocka_unit_test(an_arena_too_large_is_reported),
+        cmocka_unit_test(an_array_grows_and_keeps_its_items),
         cmocka_unit_test(shapes_know_what_they_are),
     };
     return cmocka_run_group_tests_name("base/memory", tests, NULL, NULL);
