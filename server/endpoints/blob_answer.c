@@ -87,7 +87,7 @@ void srv_answer_blob(struct srv_service *service, struct srv_exchange *exchange,
     work->find = find;
     work->file = -1;
     work->work.class = &class;
-    work->work.line_count = 1; /* as quick as the decoding of an image, and served with those */
+    work->work.aside = true;
     work->work.deadline = srv_lines_deadline(service->config->timeout);
     work->work.cancelled = srv_exchange_cancelled(exchange);
     srv_exchange_defer(exchange);

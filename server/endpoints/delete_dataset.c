@@ -18,7 +18,7 @@ static bool run(struct srv_helper_work *base, struct api_problem *problem)
                                        work->has_expected ? work->expected : NULL, problem);
 }
 
-static const struct srv_helper_class class = {"delete_dataset", run, NULL};
+static const struct srv_helper_class class = {"delete_dataset", run, NULL, SRV_LANE_LOAD};
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {

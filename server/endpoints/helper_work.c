@@ -62,6 +62,8 @@ void srv_helper_work_submit(struct srv_helper_work *work, size_t bytes)
 {
     struct api_problem problem = {0};
     work->work.class = &helper_class;
+    work->work.lane = work->class->lane;
+    work->work.aside = true;
     work->work.bytes = bytes;
     work->work.deadline = INFINITY; /* an upload that arrived is worth finishing */
     work->work.cancelled = srv_exchange_cancelled(work->exchange);

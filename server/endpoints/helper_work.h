@@ -20,6 +20,7 @@ struct srv_helper_class {
     /* On a helper. False with a problem; otherwise the reply is sent. */
     bool (*run)(struct srv_helper_work *work, struct api_problem *problem);
     void (*release)(struct srv_helper_work *work); /* may be NULL */
+    enum srv_lane lane;
 };
 
 struct srv_helper_work {

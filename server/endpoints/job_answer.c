@@ -13,7 +13,6 @@
 static bool run_quickly(struct srv_helper_work *base, struct api_problem *problem)
 {
     struct srv_job_work *work = (struct srv_job_work *)base;
-    base->work.line_count = 0; // there are none: see submit
     return work->class->run(work, problem);
 }
 
@@ -47,8 +46,6 @@ struct srv_job_work *srv_job_work_create(struct srv_service *service, struct srv
 
 void srv_job_work_submit(struct srv_job_work *work, size_t bytes)
 {
-    // Counted as one line the work is light, and is served with images that are to be decoded.
-    work->base.work.line_count = 1;
     srv_helper_work_submit(&work->base, bytes);
 }
 

@@ -17,7 +17,7 @@ static bool run(struct srv_helper_work *work, struct api_problem *problem)
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    static const struct srv_helper_class class = {"load_model", run, NULL};
+    static const struct srv_helper_class class = {"load_model", run, NULL, SRV_LANE_LOAD};
     struct api_problem problem = {0};
     struct srv_helper_work *work = srv_helper_work_create(service, exchange, sizeof *work, &class);
     if (work == NULL)

@@ -18,7 +18,7 @@ static bool run(struct srv_helper_work *work, struct api_problem *problem)
     return true;
 }
 
-static const struct srv_helper_class class = {"unload_model", run, NULL};
+static const struct srv_helper_class class = {"unload_model", run, NULL, SRV_LANE_LOAD};
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {

@@ -105,7 +105,7 @@ static void release(struct srv_helper_work *base)
     destroy(((struct put_work *)base)->put);
 }
 
-static const struct srv_helper_class class = {"put_dataset", run, release};
+static const struct srv_helper_class class = {"put_dataset", run, release, SRV_LANE_HEAVY};
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {

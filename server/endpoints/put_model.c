@@ -113,7 +113,7 @@ static bool run(struct srv_helper_work *base, struct api_problem *problem)
     return true;
 }
 
-static const struct srv_helper_class class = {"put_model", run, NULL};
+static const struct srv_helper_class class = {"put_model", run, NULL, SRV_LANE_HEAVY};
 
 /* Conditions are held against what is there now, so that a refusal comes before the work; the registry asks
  * again when it puts. */

@@ -190,6 +190,7 @@ static void describe_lines(struct transfer_work *work)
     const struct api_message *message = srv_exchange_message(work->exchange);
     double timeout = is_given(work, "timeout") ? work->request.timeout : service->config->timeout;
     work->work.class = &classes[work->operation];
+    work->work.lane = SRV_LANE_LIGHT;
     snprintf(work->work.model_name, sizeof(work->work.model_name), "%s", work->request.model);
     work->work.line_count = work->plan.line_count;
     work->work.evaluations = srv_lines_evaluations(&work->plan.options);
@@ -255,10 +256,12 @@ static void complete_long(struct srv_work *base, const struct api_problem *end)
         srv_exchange_problem(exchange, &problem);
         return;
     }
-    if (work->unloaded)
+    if (work->unloaded) {
         work->work.class = &load_class;
-    else
+        work->work.lane = SRV_LANE_LOAD;
+    } else {
         describe_lines(work);
+    }
     submit(work);
 }
 

@@ -4,7 +4,7 @@
  * prepared, evaluated, completed or freed in bulk. Functions marked (locked) expect it to be held.
  *
  * The life of a work's state:
- *   WAITING    in `light` or `heavy`, for a helper
+ *   WAITING    in the list of its lane, for a helper
  *   PREPARING  in a helper's hands
  *   COMPUTING  in the lists of its model's group
  *   ENDED      in no list: it waits for the batches that still hold lines of it
@@ -70,7 +70,7 @@ struct srv_batch {
     double started, ended; /* of the evaluation */
 };
 
-enum { SRV_WORKER_MODELS = 4 };
+enum { SRV_WORKER_MODELS = 4, SRV_LOADERS = 2 };
 
 /* Working space of one worker for one model; holds a reference, so the pointer stays the model's. */
 struct srv_workspace {
@@ -96,15 +96,17 @@ struct srv_scheduler {
     pthread_mutex_t lock;
     pthread_cond_t compute; /* workers: lines or slices to be had, or the end */
     pthread_cond_t help;    /* helpers: something to prepare or complete, or the end */
+    pthread_cond_t bring;   /* loaders: something to prepare, or the end */
 
-    struct srv_work_list light, heavy; /* to be prepared; heavy: work on helpers alone */
-    struct srv_work_list ended;        /* to be completed */
+    struct srv_work_list waiting[SRV_LANES]; /* to be prepared */
+    struct srv_work_list ended;              /* to be completed */
     struct srv_model_group *first_group, *last_group;
 
     atomic_size_t load;    /* admitted and unfinished */
     size_t admitted;       /* load without those in `complete` */
+    size_t asides;         /* of them, those beside the queue */
     size_t bytes;          /* of the admitted */
-    size_t heavy_running;  /* helpers that prepare heavy work */
+    size_t heavy_running;  /* helpers that prepare what is of SRV_LANE_HEAVY */
     size_t idle_workers;   /* workers that wait */
     double next_sweep;     /* when the waiting are looked through again */
     double last_finish;    /* when a work was last finished, or the first came to an idle scheduler */
@@ -115,6 +117,8 @@ struct srv_scheduler {
     size_t workers_started;
     pthread_t *helpers;
     size_t helpers_started;
+    pthread_t loaders[SRV_LOADERS];
+    size_t loaders_started;
 };
 
 /* ---- scheduler.c ---- */
@@ -197,5 +201,6 @@ void srv_slice_return(struct srv_scheduler *scheduler, struct srv_model_group *g
 
 void *srv_worker_main(void *worker);
 void *srv_helper_main(void *scheduler);
+void *srv_loader_main(void *scheduler);
 
 #endif

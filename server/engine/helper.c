@@ -12,12 +12,11 @@ static const double IDLE_WAIT = 0.05;
  * small holes, which the C library would keep. */
 enum { LARGE_WORK = 2 << 20 };
 
-/* (locked) The oldest work to prepare. Heavy work (a dataset being read, a model being built) may take long,
- * so one helper always stays free of it. */
+/* (locked) The oldest work to prepare. */
 static struct srv_work *next_to_prepare(struct srv_scheduler *scheduler)
 {
-    struct srv_work *light = scheduler->light.first;
-    struct srv_work *heavy = scheduler->heavy.first;
+    struct srv_work *light = scheduler->waiting[SRV_LANE_LIGHT].first;
+    struct srv_work *heavy = scheduler->waiting[SRV_LANE_HEAVY].first;
     size_t helpers = scheduler->options.helpers;
     if (helpers > 1 && scheduler->heavy_running >= helpers - 1)
         heavy = NULL;
@@ -70,8 +69,8 @@ static void prepare(struct srv_scheduler *scheduler, struct srv_work *work)
         srv_work_withdraw(scheduler, work, now);
         return;
     }
-    bool heavy = work == scheduler->heavy.first;
-    srv_work_list_remove(heavy ? &scheduler->heavy : &scheduler->light, work);
+    const bool heavy = work->lane == SRV_LANE_HEAVY;
+    srv_work_list_remove(&scheduler->waiting[work->lane], work);
     work->state = SRV_WORK_PREPARING;
     scheduler->heavy_running += heavy;
     pthread_mutex_unlock(&scheduler->lock);
@@ -81,7 +80,7 @@ static void prepare(struct srv_scheduler *scheduler, struct srv_work *work)
 
     pthread_mutex_lock(&scheduler->lock);
     scheduler->heavy_running -= heavy;
-    if (scheduler->heavy.first != NULL)
+    if (scheduler->waiting[SRV_LANE_HEAVY].first != NULL)
         pthread_cond_signal(&scheduler->help);
     send_on(scheduler, work, good);
 }
@@ -93,6 +92,7 @@ static void complete(struct srv_scheduler *scheduler, struct srv_work *work)
     srv_work_list_remove(&scheduler->ended, work);
     srv_pace_note_finish(scheduler, work, srv_clock());
     scheduler->admitted--;
+    scheduler->asides -= work->aside;
     scheduler->bytes -= work->bytes;
     srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_REQUESTS, -1, "");
     srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_BYTES, -(double)work->bytes, "");
@@ -126,6 +126,23 @@ void *srv_helper_main(void *argument)
         else
             srv_scheduler_wait(scheduler, &scheduler->help,
                                atomic_load(&scheduler->load) > 0 ? IDLE_WAIT : INFINITY);
+    }
+    pthread_mutex_unlock(&scheduler->lock);
+    return NULL;
+}
+
+/* The rest of a work is done by the helpers, as for all others. */
+void *srv_loader_main(void *argument)
+{
+    struct srv_scheduler *scheduler = argument;
+    struct srv_work_list *waiting = &scheduler->waiting[SRV_LANE_LOAD];
+    pthread_mutex_lock(&scheduler->lock);
+    while (waiting->first != NULL || !scheduler->stopping) {
+        srv_scheduler_sweep(scheduler, srv_clock());
+        if (waiting->first != NULL)
+            prepare(scheduler, waiting->first);
+        else
+            srv_scheduler_wait(scheduler, &scheduler->bring, INFINITY);
     }
     pthread_mutex_unlock(&scheduler->lock);
     return NULL;

@@ -64,9 +64,10 @@ static struct outlook look_ahead(const struct srv_scheduler *scheduler)
             add_work(&outlook, group, work);
         seen += group->lines.count + group->slices.count;
     }
-    for (const struct srv_work *work = scheduler->light.first; work != NULL; work = work->next)
+    const struct srv_work_list *light = &scheduler->waiting[SRV_LANE_LIGHT];
+    for (const struct srv_work *work = light->first; work != NULL; work = work->next)
         add_work(&outlook, srv_group_find(scheduler, work->model), work);
-    seen += scheduler->light.count;
+    seen += light->count;
     /* those on helpers alone, and what is in a helper's hands */
     if (scheduler->admitted > seen)
         outlook.unknown += scheduler->admitted - seen;

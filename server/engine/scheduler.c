@@ -30,15 +30,10 @@ void srv_work_hand_over(struct srv_scheduler *scheduler, struct srv_work *work)
     pthread_cond_signal(&scheduler->help);
 }
 
-static bool is_heavy(const struct srv_work *work)
-{
-    return work->line_count == 0 && work->class->slice == NULL;
-}
-
 void srv_work_end(struct srv_scheduler *scheduler, struct srv_work *work, double now)
 {
     if (work->state == SRV_WORK_WAITING)
-        srv_work_list_remove(is_heavy(work) ? &scheduler->heavy : &scheduler->light, work);
+        srv_work_list_remove(&scheduler->waiting[work->lane], work);
     if (work->state == SRV_WORK_COMPUTING) {
         if (work->running > 0) {
             srv_metrics_add(scheduler->metrics, SRV_M_LINES, -(double)work->running, "");
@@ -85,8 +80,8 @@ static void sweep_list(struct srv_scheduler *scheduler, struct srv_work_list *li
 
 static void sweep_all(struct srv_scheduler *scheduler, double now)
 {
-    sweep_list(scheduler, &scheduler->light, now);
-    sweep_list(scheduler, &scheduler->heavy, now);
+    for (size_t lane = 0; lane < SRV_LANES; lane++)
+        sweep_list(scheduler, &scheduler->waiting[lane], now);
     struct srv_model_group *next;
     for (struct srv_model_group *group = scheduler->first_group; group != NULL; group = next) {
         next = group->next;
@@ -135,12 +130,12 @@ static bool admit(struct srv_scheduler *scheduler, const struct srv_work *work, 
                                "the %zu requests being worked on hold %zu of %zu bytes", scheduler->admitted,
                                scheduler->bytes, options->max_bytes);
     }
-    if (scheduler->admitted >= options->max_works) {
+    const size_t here = work->aside ? scheduler->asides : scheduler->admitted - scheduler->asides;
+    if (here >= (work->aside ? SRV_ASIDES_MOST : options->max_works)) {
         *reason = "queue_full";
         problem->retry_after = retry_after(scheduler, srv_clock());
         return api_problem_set(problem, API_P_QUEUE_FULL, NULL,
-                               "%zu requests are being worked on, and there is room for no more",
-                               scheduler->admitted);
+                               "%zu requests are being worked on, and there is room for no more", here);
     }
     return true;
 }
@@ -164,10 +159,11 @@ bool srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_work *work
         if (scheduler->admitted == 0)
             scheduler->last_finish = now;
         scheduler->admitted++;
+        scheduler->asides += work->aside;
         scheduler->bytes += bytes;
         atomic_fetch_add(&scheduler->load, 1);
-        srv_work_list_append(is_heavy(work) ? &scheduler->heavy : &scheduler->light, work);
-        pthread_cond_signal(&scheduler->help);
+        srv_work_list_append(&scheduler->waiting[work->lane], work);
+        pthread_cond_signal(work->lane == SRV_LANE_LOAD ? &scheduler->bring : &scheduler->help);
         /* under the lock, so that the gauges never fall before they rise */
         srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_REQUESTS, 1, "");
         srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_BYTES, (double)bytes, "");
@@ -183,8 +179,9 @@ struct srv_quota srv_scheduler_quota(struct srv_scheduler *scheduler)
     struct srv_quota quota = {.most = scheduler->options.max_works};
     const double now = srv_clock();
     pthread_mutex_lock(&scheduler->lock);
-    if (!scheduler->draining && scheduler->admitted < quota.most)
-        quota.left = quota.most - scheduler->admitted;
+    const size_t here = scheduler->admitted - scheduler->asides;
+    if (!scheduler->draining && here < quota.most)
+        quota.left = quota.most - here;
     quota.seconds = scheduler->admitted > 0 ? retry_after(scheduler, now) : 0;
     pthread_mutex_unlock(&scheduler->lock);
     return quota;
@@ -238,6 +235,11 @@ static enum efm_status start_helpers(struct srv_scheduler *scheduler, struct efm
             return efm_error_set(error, EFM_E_MEMORY, "helper thread %u could not be started", i);
         scheduler->helpers_started++;
     }
+    for (size_t i = 0; i < SRV_LOADERS; i++) {
+        if (pthread_create(&scheduler->loaders[i], NULL, srv_loader_main, scheduler) != 0)
+            return efm_error_set(error, EFM_E_MEMORY, "loader thread %zu could not be started", i);
+        scheduler->loaders_started++;
+    }
     return EFM_OK;
 }
 
@@ -246,6 +248,11 @@ static bool init_locks(struct srv_scheduler *scheduler)
     if (!srv_condition_init(&scheduler->compute))
         return false;
     if (!srv_condition_init(&scheduler->help)) {
+        pthread_cond_destroy(&scheduler->compute);
+        return false;
+    }
+    if (!srv_condition_init(&scheduler->bring)) {
+        pthread_cond_destroy(&scheduler->help);
         pthread_cond_destroy(&scheduler->compute);
         return false;
     }
@@ -304,8 +311,11 @@ void srv_scheduler_destroy(struct srv_scheduler *scheduler)
     sweep_all(scheduler, srv_clock());
     pthread_cond_broadcast(&scheduler->compute);
     pthread_cond_broadcast(&scheduler->help);
+    pthread_cond_broadcast(&scheduler->bring);
     pthread_mutex_unlock(&scheduler->lock);
 
+    for (size_t i = 0; i < scheduler->loaders_started; i++)
+        pthread_join(scheduler->loaders[i], NULL);
     for (size_t i = 0; i < scheduler->workers_started; i++)
         pthread_join(scheduler->workers[i].thread, NULL);
     for (size_t i = 0; i < scheduler->helpers_started; i++)
@@ -317,6 +327,7 @@ void srv_scheduler_destroy(struct srv_scheduler *scheduler)
         }
     efm_free(scheduler->workers);
     efm_free(scheduler->helpers);
+    pthread_cond_destroy(&scheduler->bring);
     pthread_cond_destroy(&scheduler->help);
     pthread_cond_destroy(&scheduler->compute);
     pthread_mutex_destroy(&scheduler->lock);

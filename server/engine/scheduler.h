@@ -32,6 +32,14 @@
 struct srv_work;
 struct srv_model_group;
 
+/* Who prepares a work. */
+enum srv_lane {
+    SRV_LANE_LIGHT, /* quick, as the decoding of an image: any helper */
+    SRV_LANE_HEAVY, /* may take long, as reading a dataset or building a model: one helper always stays free of it */
+    SRV_LANE_LOAD, /* others may wait for it, as for a model that is brought into memory: threads of its own */
+    SRV_LANES
+};
+
 struct srv_work_class {
     const char *operation; /* for metrics: "transfer" */
 
@@ -59,7 +67,10 @@ struct srv_work {
     double evaluations;      /* that each of its lines will need; 0: not known */
     double deadline;         /* CLOCK_MONOTONIC seconds; INFINITY: none; prepare may change it */
     bool low_priority;       /* lines: behind those of other works, which leave them a sixteenth */
-    atomic_bool *cancelled;  /* borrowed; NULL: cannot be cancelled */
+    enum srv_lane lane;
+    bool
+        aside; /* asks for no results, as the cancelling of a job: takes no place in the queue of those that do */
+    atomic_bool *cancelled; /* borrowed; NULL: cannot be cancelled */
 
     /* written by the scheduler */
     double submitted, first_step, finished; /* CLOCK_MONOTONIC seconds */
@@ -80,9 +91,9 @@ struct srv_work {
 struct srv_scheduler_options {
     unsigned workers;            /* compute threads that form batches */
     unsigned threads_per_worker; /* size of each worker's team */
-    unsigned helpers;            /* threads for prepare and complete */
-    size_t batch;                /* lines in one evaluation */
-    size_t max_works;            /* admitted and unfinished */
+    unsigned helpers; /* threads for prepare and complete; SRV_LOADERS more prepare SRV_LANE_LOAD alone */
+    size_t batch;     /* lines in one evaluation */
+    size_t max_works; /* admitted and unfinished, without the SRV_ASIDES_MOST that may be beside them */
     size_t max_bytes;
 };
 
@@ -93,7 +104,7 @@ EFM_MUST_CHECK enum efm_status srv_scheduler_create(struct srv_scheduler **sched
                                                     struct srv_metrics *metrics, struct srv_log *log,
                                                     struct efm_error *error);
 
-enum { SRV_RETRY_MOST = 60 };
+enum { SRV_RETRY_MOST = 60, SRV_ASIDES_MOST = 256 };
 
 /* True: admitted, complete will be called. False: refused with API_P_QUEUE_FULL (retry_after, 1 to SRV_RETRY_MOST
  * seconds: until what is admitted will be done, by the evaluations that it needs and the measured time of one), API_P_DRAINING, or API_P_TOO_MANY_IMAGES / API_P_BODY_TOO_LARGE for a work

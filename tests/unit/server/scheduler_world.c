@@ -270,6 +270,7 @@ struct job *make_helper_job(void)
 {
     struct job *job = calloc(1, sizeof *job);
     job->work.class = &helper_class;
+    job->work.lane = SRV_LANE_HEAVY;
     job->work.deadline = INFINITY;
     job->work.cancelled = &job->cancel;
     return job;

@@ -101,7 +101,7 @@ static void what_is_not_prepared_yet_counts(void **state)
     struct srv_work *work = &queue.works[0];
     *work = (struct srv_work){
         .class = &lines_class, .line_count = 2, .evaluations = 100, .model = queue.groups[1].model};
-    srv_work_list_append(&queue.scheduler.light, work);
+    srv_work_list_append(&queue.scheduler.waiting[SRV_LANE_LIGHT], work);
     queue.scheduler.admitted = 1;
     assert_true(near(seconds(&queue), 2));
 }

@@ -402,6 +402,80 @@ static void test_heavy_work_leaves_a_helper(void **state)
     drop(light);
 }
 
+/* A model that is brought into memory waits for no upload, and holds up neither these nor the decoding of images. */
+static void test_loads_and_others_do_not_wait_for_each_other(void **state)
+{
+    struct fixture *f = *state;
+    struct srv_scheduler_options options = plain_options();
+    options.helpers = 2;
+    start(f, &options);
+    atomic_size_t gate = 0;
+    struct job *heavy[2] = {make_helper_job(), make_helper_job()};
+    struct job *loads[2] = {make_helper_job(), make_helper_job()}, *light = make_job(f, 0, 2, 5);
+    loads[0]->work.lane = loads[1]->work.lane = SRV_LANE_LOAD;
+    heavy[0]->gate = loads[1]->gate = &gate;
+    submit(f, heavy[0]);
+    assert_true(wait_until(&heavy[0]->prepared, 1));
+    submit(f, heavy[1]);
+    submit(f, loads[0]);
+    await(loads[0]);
+    assert_int_equal(loads[0]->order, 1);
+    submit(f, loads[1]);
+    assert_true(wait_until(&loads[1]->prepared, 1));
+    submit(f, light);
+    await(light);
+    assert_int_equal(light->order, 2);
+    atomic_store(&gate, 1);
+    await(heavy[0]);
+    await(heavy[1]);
+    await(loads[1]);
+    for (size_t i = 0; i < 2; i++) {
+        drop(heavy[i]);
+        drop(loads[i]);
+    }
+    drop(light);
+}
+
+/* When all places are taken, what is beside the queue still gets in; that is bounded, too. */
+static void test_a_full_queue_lets_asides_in(void **state)
+{
+    struct fixture *f = *state;
+    struct srv_scheduler_options options = plain_options();
+    options.max_works = 1;
+    start(f, &options);
+    atomic_size_t gate = 0;
+    struct job *long_one = make_job(f, 0, 1, 100000), *other = make_job(f, 0, 1, 1);
+    struct job *asides[SRV_ASIDES_MOST], *last = make_helper_job();
+    atomic_store(&step_microseconds, 100);
+    submit(f, long_one);
+    unsigned seconds;
+    assert_int_equal(refused(f, other, &seconds), API_P_QUEUE_FULL);
+    for (size_t i = 0; i < SRV_ASIDES_MOST; i++) {
+        asides[i] = make_helper_job();
+        asides[i]->work.lane = SRV_LANE_LIGHT;
+        asides[i]->work.aside = true;
+        asides[i]->gate = &gate;
+        submit(f, asides[i]);
+        assert_int_equal(srv_scheduler_quota(f->scheduler).left, 0);
+    }
+    last->work.aside = true;
+    assert_int_equal(refused(f, last, &seconds), API_P_QUEUE_FULL);
+    atomic_store(&gate, 1);
+    for (size_t i = 0; i < SRV_ASIDES_MOST; i++) {
+        await(asides[i]);
+        drop(asides[i]);
+    }
+    submit(f, last);
+    await(last);
+    assert_int_equal(atomic_load(&long_one->completed), 0);
+    atomic_store(&long_one->cancel, true);
+    await(long_one);
+    assert_int_equal(srv_scheduler_quota(f->scheduler).left, 1);
+    drop(last);
+    drop(other);
+    drop(long_one);
+}
+
 /* An idle worker gives its working space back, and with it the model. */
 static void test_idle_workers_let_go(void **state)
 {
@@ -465,6 +539,8 @@ int main(void)
         TEST(test_workspace_fails),
         TEST(test_slices_share_the_workers),
         TEST(test_heavy_work_leaves_a_helper),
+        TEST(test_loads_and_others_do_not_wait_for_each_other),
+        TEST(test_a_full_queue_lets_asides_in),
         TEST(test_idle_workers_let_go),
         TEST(test_lines_join_on_the_way),
         TEST(test_bad_options),
