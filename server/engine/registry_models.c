@@ -32,24 +32,30 @@ struct efm_model *srv_registry_model(struct srv_registry *registry, const char *
 
 /* What a load was begun for: by its end the name may stand for something else. */
 struct errand {
-    char name[API_NAME_SIZE], blob[SRV_BLOB_KEY];
-    uint64_t version, needs;
+    char name[API_NAME_SIZE],
+        blob[SRV_BLOB_KEY]; /* every put has a blob of its own, while versions begin anew after a deletion */
+    uint64_t needs;
     double patience;
 };
+
+static bool is_of(const struct srv_item *item, const char *blob)
+{
+    return strcmp(item->blob, blob) == 0;
+}
 
 enum turn { TURN_READY, TURN_OURS, TURN_FAILED, TURN_UNKNOWN };
 
 /* (locked) Waits until the load that is under way has ended; false when it failed and nothing has changed since. */
 static bool await(struct srv_registry *registry, const struct errand *errand, const struct srv_item *item)
 {
-    const uint64_t version = item->version;
+    char blob[SRV_BLOB_KEY];
     const unsigned loads = item->loads;
-    while (item != NULL && item->state == SRV_MODEL_LOADING && item->version == version &&
-           item->loads == loads) {
+    memcpy(blob, item->blob, sizeof blob);
+    while (item != NULL && item->state == SRV_MODEL_LOADING && is_of(item, blob) && item->loads == loads) {
         pthread_cond_wait(&registry->loaded, &registry->lock);
         item = srv_shelf_find(&registry->models, errand->name);
     }
-    return item == NULL || item->version != version || item->failure == API_P_NONE;
+    return item == NULL || !is_of(item, blob) || item->failure == API_P_NONE;
 }
 
 static void report_failure(const struct srv_item *item, struct api_problem *problem)
@@ -85,7 +91,6 @@ static enum turn take_turn(struct srv_registry *registry, struct errand *errand,
         item->leave = false;
         item->failure = API_P_NONE;
         memcpy(errand->blob, item->blob, sizeof errand->blob);
-        errand->version = item->version;
         errand->needs = item->needs;
         atomic_fetch_add(&registry->loading, 1);
         turn = TURN_OURS;
@@ -143,7 +148,7 @@ static void end_load(struct srv_registry *registry, const struct errand *errand,
     char *about = model == NULL ? NULL : srv_registry_describe_model(errand->name, model);
     pthread_mutex_lock(&registry->lock);
     struct srv_item *item = srv_shelf_find(&registry->models, errand->name);
-    if (item != NULL && item->version == errand->version && item->state == SRV_MODEL_LOADING) {
+    if (item != NULL && is_of(item, errand->blob) && item->state == SRV_MODEL_LOADING) {
         item->loads++;
         if (model == NULL)
             set_failure(item, problem);
@@ -203,12 +208,11 @@ static bool refresh(struct srv_registry *registry, const struct errand *errand, 
                                  : EFM_E_NOT_FOUND;
     pthread_mutex_lock(&registry->lock);
     const struct srv_item *present = srv_shelf_find(shelf, errand->name);
-    if (status == EFM_OK && (present == NULL || present->version < item->version) &&
-        srv_shelf_reserve(shelf)) {
+    if (status == EFM_OK && (present == NULL || !is_of(present, item->blob)) && srv_shelf_reserve(shelf)) {
         old = srv_shelf_put(shelf, item);
         item = NULL;
         changed = true;
-    } else if (present != NULL && present->version != errand->version) {
+    } else if (present != NULL && !is_of(present, errand->blob)) {
         changed = true;
     }
     pthread_mutex_unlock(&registry->lock);

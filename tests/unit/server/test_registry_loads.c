@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 static int setup(void **state)
 {
@@ -218,6 +219,67 @@ static void many_share_one_load(void **state)
     assert_int_equal(state_of(world, "a"), SRV_MODEL_FAILED);
 }
 
+/* ---- a load that is overtaken ---- */
+
+const uint8_t *__real_srv_blob_map(struct srv_blob *blob, struct efm_error *error);
+const uint8_t *__wrap_srv_blob_map(struct srv_blob *blob, struct efm_error *error);
+
+static atomic_bool hold;              /* the next blob that is mapped waits for its turn */
+static atomic_size_t waiting, let_go; /* how many have come, and may go on */
+
+const uint8_t *__wrap_srv_blob_map(struct srv_blob *blob, struct efm_error *error)
+{
+    if (atomic_exchange(&hold, false)) {
+        const size_t turn = atomic_fetch_add(&waiting, 1);
+        while (atomic_load(&let_go) <= turn)
+            usleep(1000);
+    }
+    return __real_srv_blob_map(blob, error);
+}
+
+static void *load_a(void *context)
+{
+    struct api_problem problem = {0};
+    efm_model_unref(srv_registry_load(((struct world *)context)->registry, "a", &problem));
+    return NULL;
+}
+
+static pthread_t begin_load(struct world *world)
+{
+    pthread_t thread;
+    const size_t before = atomic_load(&waiting);
+    atomic_store(&hold, true);
+    assert_int_equal(pthread_create(&thread, NULL, load_a, world), 0);
+    while (atomic_load(&waiting) == before)
+        usleep(1000);
+    return thread;
+}
+
+static void end_load(pthread_t thread)
+{
+    atomic_fetch_add(&let_go, 1);
+    pthread_join(thread, NULL);
+}
+
+/* Records begin anew with version 1: a name that was deleted and put again is another model, whoever still loads the old one. */
+static void a_load_of_what_was_deleted_is_not_the_new_one(void **state)
+{
+    struct world *world = *state;
+    struct api_problem problem = {0};
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_true(srv_registry_unload(world->registry, "a", &problem));
+    pthread_t old = begin_load(world);
+    assert_true(srv_registry_delete_model(world->registry, "a", NULL, &problem));
+    assert_int_equal(put_model(world, "a", 1, NULL), API_P_NONE);
+    assert_true(srv_registry_unload(world->registry, "a", &problem));
+    pthread_t new = begin_load(world);
+    end_load(old);
+    assert_int_equal(state_of(world, "a"), SRV_MODEL_LOADING);
+    end_load(new);
+    assert_true(is_ready(world, "a", 1));
+}
+
 /* Loads, replacements, unloads and deletions in any order: nobody sees half of anything, and all memory comes back. */
 struct stress {
     struct world *world;
@@ -297,6 +359,7 @@ int main(void)
         TEST(a_start_loads_what_fits),
         TEST(unloaded_and_back),
         TEST(many_share_one_load),
+        TEST(a_load_of_what_was_deleted_is_not_the_new_one),
         TEST(everything_at_once),
     };
     return cmocka_run_group_tests_name("server/registry_loads", tests, NULL, NULL);
