@@ -95,6 +95,12 @@ EFM_MUST_CHECK enum efm_status efm_dataset_copy(void *to, const void *from, size
 /* True when the options leave the shape to the file. */
 bool efm_dataset_shape_is_free(const struct efm_dataset_options *options);
 
+/* Whether `count` samples with elements of `element` bytes are within the options; *bytes: what they take together. */
+EFM_MUST_CHECK enum efm_status efm_dataset_check_size(size_t count, const struct efm_shape *shape,
+                                                      size_t element,
+                                                      const struct efm_dataset_options *options,
+                                                      size_t *bytes, struct efm_error *error);
+
 /* EFM_E_SHAPE unless the wanted shape is free or is `shape`. */
 EFM_MUST_CHECK enum efm_status efm_dataset_check_shape(const struct efm_dataset_options *options,
                                                        const struct efm_shape *shape,

@@ -82,11 +82,10 @@ enum efm_status efm_dataset_check_shape(const struct efm_dataset_options *option
                          wanted->channels);
 }
 
-static enum efm_status create(struct efm_dataset **dataset, const char *format, size_t count,
-                              const struct efm_shape *shape, size_t element,
-                              const struct efm_dataset_options *options, struct efm_error *error)
+enum efm_status efm_dataset_check_size(size_t count, const struct efm_shape *shape, size_t element,
+                                       const struct efm_dataset_options *options, size_t *bytes,
+                                       struct efm_error *error)
 {
-    size_t bytes;
     enum efm_status status = check_shape_itself(shape, error);
     if (status != EFM_OK)
         return status;
@@ -95,10 +94,21 @@ static enum efm_status create(struct efm_dataset **dataset, const char *format, 
     if (count > options->max_count)
         return efm_error_set(error, EFM_E_LIMIT, "%zu samples are more than the %zu allowed", count,
                              options->max_count);
-    if (!efm_size_multiply(count, shape->dimension, &bytes) || !efm_size_multiply(bytes, element, &bytes) ||
-        bytes > options->max_decoded_bytes)
+    if (!efm_size_multiply(count, shape->dimension, bytes) || !efm_size_multiply(*bytes, element, bytes) ||
+        *bytes > options->max_decoded_bytes)
         return efm_error_set(error, EFM_E_LIMIT, "%zu samples of %zu numbers need more than %zu bytes", count,
                              shape->dimension, options->max_decoded_bytes);
+    return EFM_OK;
+}
+
+static enum efm_status create(struct efm_dataset **dataset, const char *format, size_t count,
+                              const struct efm_shape *shape, size_t element,
+                              const struct efm_dataset_options *options, struct efm_error *error)
+{
+    size_t bytes;
+    enum efm_status status = efm_dataset_check_size(count, shape, element, options, &bytes, error);
+    if (status != EFM_OK)
+        return status;
     struct efm_dataset *made = efm_allocate_array(1, sizeof *made);
     if (made == NULL)
         return efm_error_set(error, EFM_E_MEMORY, "no memory for a dataset");

@@ -68,6 +68,13 @@ EFM_MUST_CHECK enum efm_status efm_toy_spec_check(const struct efm_toy_spec *spe
 /* out [count, dimension]; the spec has been checked. */
 void efm_toy_fill(const struct efm_toy_spec *spec, float *out);
 
+/* Shape and count of the samples that efm_dataset_read would draw from this JSON, without drawing them; it fails as that does, but
+ * for want of memory. */
+EFM_MUST_CHECK enum efm_status efm_toy_describe(const uint8_t *json, size_t size,
+                                                const struct efm_dataset_options *options,
+                                                struct efm_shape *shape, size_t *count,
+                                                struct efm_error *error);
+
 /* As efm_dataset_read does from JSON. */
 EFM_MUST_CHECK enum efm_status efm_toy_dataset(struct efm_dataset **dataset, const struct efm_toy_spec *spec,
                                                const struct efm_dataset_options *options,

@@ -232,36 +232,67 @@ static bool probe(const uint8_t *bytes, size_t size)
     return i < size && bytes[i] == '{';
 }
 
-static enum efm_status read_samples(struct efm_dataset **dataset, const uint8_t *bytes, size_t size,
-                                    const struct efm_dataset_options *options, struct efm_error *error)
+static enum efm_status read_root(struct reading *reading, json_t *root,
+                                 const struct efm_dataset_options *options, struct efm_error *error)
 {
-    if (size > MAX_JSON)
-        return efm_error_set(error, EFM_E_LIMIT, "the JSON of a toy has at most %d bytes", MAX_JSON);
-    json_error_t reason;
-    json_t *root = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &reason);
-    if (root == NULL)
-        return efm_error_set(error, EFM_E_FORMAT, "the JSON of the toy is damaged in line %d", reason.line);
-
-    struct reading reading = {0};
     struct efm_error fault = {0};
     enum efm_toy_kind kind = EFM_TOY_GAUSSIAN;
     enum efm_status status = read_kind(root, &kind, error);
     if (status != EFM_OK)
-        goto done;
-    reading.spec = efm_toy_spec_default(kind);
-    status = read_members(&reading, root, options, error);
+        return status;
+    reading->spec = efm_toy_spec_default(kind);
+    status = read_members(reading, root, options, error);
     if (status != EFM_OK)
-        goto done;
+        return status;
     /* what a caller in C got wrong is an argument; what a file got wrong is its format */
-    if (efm_toy_spec_check(&reading.spec, &fault) != EFM_OK) {
-        status = efm_error_set(error, EFM_E_FORMAT, "%s", fault.message);
-        goto done;
-    }
-    status = efm_toy_dataset(dataset, &reading.spec, options, error);
-done:
-    efm_free(reading.centers);
+    if (efm_toy_spec_check(&reading->spec, &fault) != EFM_OK)
+        return efm_error_set(error, EFM_E_FORMAT, "%s", fault.message);
+    return EFM_OK;
+}
+
+/* reading->centers is the caller's to free, whatever comes of it. */
+static enum efm_status read_spec(struct reading *reading, const uint8_t *bytes, size_t size,
+                                 const struct efm_dataset_options *options, struct efm_error *error)
+{
+    json_error_t reason;
+    if (size > MAX_JSON)
+        return efm_error_set(error, EFM_E_LIMIT, "the JSON of a toy has at most %d bytes", MAX_JSON);
+    json_t *root = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &reason);
+    if (root == NULL)
+        return efm_error_set(error, EFM_E_FORMAT, "the JSON of the toy is damaged in line %d", reason.line);
+    enum efm_status status = read_root(reading, root, options, error);
     json_decref(root);
     return status;
+}
+
+static enum efm_status read_samples(struct efm_dataset **dataset, const uint8_t *bytes, size_t size,
+                                    const struct efm_dataset_options *options, struct efm_error *error)
+{
+    struct reading reading = {0};
+    enum efm_status status = read_spec(&reading, bytes, size, options, error);
+    if (status == EFM_OK)
+        status = efm_toy_dataset(dataset, &reading.spec, options, error);
+    efm_free(reading.centers);
+    return status;
+}
+
+enum efm_status efm_toy_describe(const uint8_t *json, size_t size, const struct efm_dataset_options *options,
+                                 struct efm_shape *shape, size_t *count, struct efm_error *error)
+{
+    struct reading reading = {0};
+    size_t bytes;
+    enum efm_status status = read_spec(&reading, json, size, options, error);
+    efm_free(reading.centers);
+    if (status == EFM_OK)
+        status = efm_dataset_check_shape(options, &reading.spec.shape, error);
+    if (status == EFM_OK)
+        status = efm_dataset_check_size(reading.spec.count, &reading.spec.shape, sizeof(float), options,
+                                        &bytes, error);
+    if (status != EFM_OK)
+        return status;
+    *shape = reading.spec.shape;
+    *count = reading.spec.count;
+    return EFM_OK;
 }
 
 const struct efm_dataset_reader efm_toy_reader = {"toy", probe, read_samples};

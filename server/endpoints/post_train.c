@@ -2,6 +2,7 @@
 /* A training is checked here as far as its datasets are known, so that what is wrong is said now and not
  * by a job that fails. */
 #include "core/base/memory.h"
+#include "core/data/toy.h"
 #include "server/config.h"
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/job_answer.h"
@@ -83,20 +84,17 @@ static bool take_dataset(struct train_work *work, size_t side, struct api_proble
     return good;
 }
 
-/* A toy costs little, and only its reader knows what it is. */
 static bool take_toy(struct train_work *work, size_t side, struct api_problem *problem)
 {
     const char *toy = work->request.train.plates[side].toy;
     struct efm_dataset_options options;
-    struct efm_dataset *dataset = NULL;
     struct efm_error error = {0};
+    size_t count;
     api_train_dataset_options(&work->request.train, &options);
     options.max_decoded_bytes = srv_registry_room(work->base.base.service->registry);
-    if (efm_dataset_read(&dataset, (const uint8_t *)toy, strlen(toy), &options, &error) != EFM_OK)
+    if (efm_toy_describe((const uint8_t *)toy, strlen(toy), &options, &work->shapes[side], &count, &error) !=
+        EFM_OK)
         return api_problem_from_error(problem, &error, API_P_INVALID_DATASET, POINTERS[side]);
-    work->shapes[side] = *efm_dataset_shape(dataset);
-    const size_t count = efm_dataset_count(dataset);
-    efm_dataset_unref(dataset);
     return check_range(&work->request.train.plates[side], side, count, problem);
 }
 

@@ -218,14 +218,45 @@ static void refuses_bad_json(void **state)
         {"{\"toy\": \"mixture\", \"dimension\": 3, \"centers\": [[1, 0]]}", EFM_E_FORMAT, "3"},
         {"{\"toy\": \"mixture\", \"dimension\": 3}", EFM_E_FORMAT, "needs \"centers\""},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+    const struct efm_dataset_options usual = efm_dataset_options_default();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct efm_shape shape;
+        size_t count;
+        struct efm_error error = {0};
         assert_refused(cases[i].json, strlen(cases[i].json), NULL, cases[i].status, cases[i].words);
+        assert_int_equal(efm_toy_describe((const uint8_t *)cases[i].json, strlen(cases[i].json), &usual,
+                                          &shape, &count, &error),
+                         cases[i].status);
+        assert_non_null(strstr(error.message, cases[i].words));
+    }
     const char whole[] = "{\"toy\": \"mixture\", \"centers\": [[1, 0]], \"count\": 3}";
     assert_truncations_refused(whole, sizeof whole - 1);
 
     struct efm_dataset_options options = efm_dataset_options_default();
     options.shape = efm_shape_vector(3);
     assert_refused(whole, sizeof whole - 1, &options, EFM_E_SHAPE, "2 numbers");
+}
+
+/* However many they are, and without memory for them. */
+static void is_described_without_being_drawn(void **state)
+{
+    (void)state;
+    const char *json = "{\"toy\": \"uniform\", \"shape\": [8, 4, 3], \"count\": 1000000000000}";
+    struct efm_dataset_options options = efm_dataset_options_default();
+    struct efm_shape shape = {0};
+    const struct efm_shape expected = efm_shape_image(8, 4, 3);
+    size_t count = 0;
+    options.max_count = options.max_decoded_bytes = SIZE_MAX;
+    assert_int_equal(efm_toy_describe((const uint8_t *)json, strlen(json), &options, &shape, &count, NULL),
+                     EFM_OK);
+    assert_true(efm_shape_equal(&shape, &expected));
+    assert_true(count == 1000000000000);
+    options.max_decoded_bytes = 1000000000000;
+    assert_int_equal(efm_toy_describe((const uint8_t *)json, strlen(json), &options, &shape, &count, NULL),
+                     EFM_E_LIMIT);
+    options.shape = efm_shape_vector(96);
+    assert_int_equal(efm_toy_describe((const uint8_t *)json, strlen(json), &options, &shape, &count, NULL),
+                     EFM_E_SHAPE);
 }
 
 int main(void)
@@ -238,6 +269,7 @@ int main(void)
         cmocka_unit_test(is_a_function_of_its_spec),
         cmocka_unit_test(json_and_struct_agree),
         cmocka_unit_test(refuses_bad_json),
+        cmocka_unit_test(is_described_without_being_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
