@@ -17,23 +17,15 @@
 
 /* Seconds from one attempt to the next. */
 static const double DELAYS[] = {5, 300, 1800, 7200, 18000, 36000, 50400, 72000};
-enum { RETRIES = sizeof DELAYS / sizeof DELAYS[0], ANSWER_MOST = 64 << 10, BODY_MOST = 64 << 10 };
+enum {
+    RETRIES = sizeof DELAYS / sizeof DELAYS[0],
+    ANSWER_MOST = 64 << 10,
+    BODY_MOST = 64 << 10,
+    SENDERS = 4
+};
 static const double LOOK_SECONDS = 1, TIMEOUT = 20;
 /* A lease outlives the longest attempt by so much: resolving a name cannot be broken off, and the store may be busy. */
 static const double LEASE_MORE = 40;
-
-struct srv_webhooks {
-    struct srv_webhooks_options options; /* scale and timeout filled in */
-    struct srv_metrics *metrics;
-    struct srv_log *log;
-    char owner[SRV_RECORD_OWNER];
-    struct efm_random random; /* of the thread */
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    bool woken; /* under the mutex */
-    atomic_bool stopping;
-};
 
 /* One delivery as its record says. */
 struct delivery {
@@ -42,6 +34,31 @@ struct delivery {
     unsigned attempts;
     int status;      /* of the last attempt, 0 for no answer */
     char error[160]; /* "" when it was answered */
+};
+
+/* A thread that makes attempts: receivers that do not answer must not hold up the others. */
+struct sender {
+    struct srv_webhooks *webhooks;
+    pthread_t thread;
+    bool busy; /* under the mutex: the delivery is there, and the sender's */
+    struct delivery delivery;
+};
+
+struct srv_webhooks {
+    struct srv_webhooks_options options; /* scale and timeout filled in */
+    struct srv_metrics *metrics;
+    struct srv_log *log;
+    char owner[SRV_RECORD_OWNER];
+    pthread_t thread; /* claims, and hands on to the senders */
+    struct sender senders[SENDERS];
+    size_t senders_started;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* for the thread */
+    pthread_cond_t given;   /* for the senders */
+    /* under the mutex */
+    bool woken, ended;
+    struct efm_random random;
+    atomic_bool stopping;
 };
 
 static bool go_on(void *context, uint64_t received, uint64_t expected)
@@ -187,7 +204,9 @@ static const char *decide(struct srv_webhooks *webhooks, struct delivery *delive
         return "delivered";
     if (delivery->status == 410 || status == EFM_E_ARGUMENT || delivery->attempts > RETRIES)
         return "failed";
+    pthread_mutex_lock(&webhooks->mutex);
     const double jitter = 1 + 0.1 * efm_random_uniform(&webhooks->random);
+    pthread_mutex_unlock(&webhooks->mutex);
     const double delay = webhooks->options.scale * jitter * DELAYS[delivery->attempts - 1];
     delivery->record.due = srv_store_now(webhooks->options.store) + delay;
     return "pending";
@@ -245,11 +264,19 @@ static void deliver(struct srv_webhooks *webhooks, struct delivery *delivery)
     // else the store is unwell: the lease runs out, and it is tried again
 }
 
-/* True when there was one. */
-static bool serve_one(struct srv_webhooks *webhooks)
+/* (locked) NULL when all are at work. */
+static struct sender *idle_sender(struct srv_webhooks *webhooks)
+{
+    for (size_t i = 0; i < webhooks->senders_started; i++)
+        if (!webhooks->senders[i].busy)
+            return &webhooks->senders[i];
+    return NULL;
+}
+
+/* True when there was one for this sender, which is idle. First attempts go before second ones: they have been due since ever. */
+static bool serve_one(struct srv_webhooks *webhooks, struct sender *sender)
 {
     struct srv_record record = {0};
-    struct delivery delivery;
     const struct srv_claim claim = {
         .kind = SRV_RECORD_WEBHOOK,
         .group = "webhook",
@@ -257,16 +284,20 @@ static bool serve_one(struct srv_webhooks *webhooks)
         .active = "sending",
         .owner = webhooks->owner,
         .lease = webhooks->options.timeout + LEASE_MORE,
+        .by_due = true,
     };
     if (srv_store_claim(webhooks->options.store, &claim, &record, NULL) != EFM_OK)
         return false;
-    if (unpack(&record, &delivery)) {
-        deliver(webhooks, &delivery);
-    } else {
-        set_state(&delivery, "failed");
-        snprintf(delivery.error, sizeof delivery.error, "its record cannot be read");
-        put_record(webhooks, &delivery);
+    if (!unpack(&record, &sender->delivery)) {
+        set_state(&sender->delivery, "failed");
+        snprintf(sender->delivery.error, sizeof sender->delivery.error, "its record cannot be read");
+        put_record(webhooks, &sender->delivery);
+        return true;
     }
+    pthread_mutex_lock(&webhooks->mutex);
+    sender->busy = true;
+    pthread_cond_broadcast(&webhooks->given);
+    pthread_mutex_unlock(&webhooks->mutex);
     return true;
 }
 
@@ -295,34 +326,76 @@ static void take_back(struct srv_webhooks *webhooks)
 
 /* ---- the thread ---- */
 
+static void *send_all(void *argument)
+{
+    struct sender *sender = argument;
+    struct srv_webhooks *webhooks = sender->webhooks;
+    pthread_mutex_lock(&webhooks->mutex);
+    while (sender->busy || !webhooks->ended) {
+        if (!sender->busy) {
+            pthread_cond_wait(&webhooks->given, &webhooks->mutex);
+            continue;
+        }
+        pthread_mutex_unlock(&webhooks->mutex);
+        deliver(webhooks, &sender->delivery);
+        pthread_mutex_lock(&webhooks->mutex);
+        sender->busy = false;
+        webhooks->woken = true;
+        pthread_cond_signal(&webhooks->changed);
+    }
+    pthread_mutex_unlock(&webhooks->mutex);
+    return NULL;
+}
+
+/* (locked) */
 static void rest(struct srv_webhooks *webhooks)
 {
     const double until = srv_clock() + fmax(0.005, LOOK_SECONDS * fmin(1, webhooks->options.scale));
-    pthread_mutex_lock(&webhooks->mutex);
     if (!webhooks->woken && !atomic_load(&webhooks->stopping))
         srv_condition_wait(&webhooks->changed, &webhooks->mutex, until);
     webhooks->woken = false;
-    pthread_mutex_unlock(&webhooks->mutex);
 }
 
 static void *run(void *argument)
 {
     struct srv_webhooks *webhooks = argument;
     take_back(webhooks);
+    pthread_mutex_lock(&webhooks->mutex);
     while (!atomic_load(&webhooks->stopping)) {
-        if (!serve_one(webhooks))
+        struct sender *sender = idle_sender(webhooks);
+        bool served = false;
+        if (sender != NULL) {
+            webhooks->woken = false; // what comes from here on is looked for again
+            pthread_mutex_unlock(&webhooks->mutex);
+            served = serve_one(webhooks, sender);
+            pthread_mutex_lock(&webhooks->mutex);
+        }
+        if (!served)
             rest(webhooks);
     }
+    pthread_mutex_unlock(&webhooks->mutex);
     return NULL;
+}
+
+static void destroy_locks(struct srv_webhooks *webhooks)
+{
+    pthread_cond_destroy(&webhooks->given);
+    pthread_cond_destroy(&webhooks->changed);
+    pthread_mutex_destroy(&webhooks->mutex);
 }
 
 static bool init_locks(struct srv_webhooks *webhooks)
 {
-    if (!srv_condition_init(&webhooks->changed))
+    if (pthread_mutex_init(&webhooks->mutex, NULL) != 0)
         return false;
-    if (pthread_mutex_init(&webhooks->mutex, NULL) == 0)
+    if (!srv_condition_init(&webhooks->changed)) {
+        pthread_mutex_destroy(&webhooks->mutex);
+        return false;
+    }
+    if (srv_condition_init(&webhooks->given))
         return true;
     pthread_cond_destroy(&webhooks->changed);
+    pthread_mutex_destroy(&webhooks->mutex);
     return false;
 }
 
@@ -332,10 +405,31 @@ static void discard(struct srv_webhooks *webhooks)
     efm_free(webhooks);
 }
 
-static void destroy_locks(struct srv_webhooks *webhooks)
+/* Once nothing is handed on to them any more. */
+static void join_senders(struct srv_webhooks *webhooks)
 {
-    pthread_cond_destroy(&webhooks->changed);
-    pthread_mutex_destroy(&webhooks->mutex);
+    pthread_mutex_lock(&webhooks->mutex);
+    webhooks->ended = true;
+    pthread_cond_broadcast(&webhooks->given);
+    pthread_mutex_unlock(&webhooks->mutex);
+    for (size_t i = 0; i < webhooks->senders_started; i++)
+        pthread_join(webhooks->senders[i].thread, NULL);
+}
+
+static bool start_threads(struct srv_webhooks *webhooks)
+{
+    for (size_t i = 0; i < SENDERS; i++) {
+        struct sender *sender = &webhooks->senders[i];
+        sender->webhooks = webhooks;
+        if (pthread_create(&sender->thread, NULL, send_all, sender) != 0)
+            return false;
+        pthread_setname_np(sender->thread, "webhook");
+        webhooks->senders_started++;
+    }
+    if (pthread_create(&webhooks->thread, NULL, run, webhooks) != 0)
+        return false;
+    pthread_setname_np(webhooks->thread, "webhooks");
+    return true;
 }
 
 enum efm_status srv_webhooks_create(struct srv_webhooks **webhooks,
@@ -358,12 +452,12 @@ enum efm_status srv_webhooks_create(struct srv_webhooks **webhooks,
         discard(made);
         return efm_error_set(error, EFM_E_MEMORY, "no lock for webhooks");
     }
-    if (pthread_create(&made->thread, NULL, run, made) != 0) {
+    if (!start_threads(made)) {
+        join_senders(made);
         destroy_locks(made);
         discard(made);
         return efm_error_set(error, EFM_E_MEMORY, "no thread for webhooks");
     }
-    pthread_setname_np(made->thread, "webhooks");
     *webhooks = made;
     return EFM_OK;
 }
@@ -385,6 +479,7 @@ void srv_webhooks_destroy(struct srv_webhooks *webhooks)
     atomic_store(&webhooks->stopping, true);
     srv_webhooks_wake(webhooks);
     pthread_join(webhooks->thread, NULL);
+    join_senders(webhooks);
     destroy_locks(webhooks);
     discard(webhooks);
 }

@@ -6,7 +6,8 @@
  * Attempts: at once, then after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, each with up to a tenth more at random. 2xx is success,
  * 410 or an address that is refused ends it, everything else (3xx, too) is a failure. At least once: after a crash the same
  * id may come again. A job that is gone has nothing left to tell. The outcome of each attempt is an event of the job and shown in it.
- * Threads: one of its own; create, wake, destroy from any. */
+ * A few attempts run at once, first ones before others, so that a receiver that does not answer holds up nobody else's.
+ * Threads: a few of its own; create, wake, destroy from any. */
 #ifndef SRV_JOBS_WEBHOOKS_H
 #define SRV_JOBS_WEBHOOKS_H
 

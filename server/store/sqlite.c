@@ -32,6 +32,10 @@ static const char *const TEXTS[SRV_SQLITE_STATEMENTS] = {
          " UNION ALL"
          " SELECT * FROM (SELECT sequence FROM records WHERE kind = ?1 AND state = ?3"
          "  AND (?4 = '' OR \"group\" = ?4) AND due <= ?5 AND lease <= ?5 ORDER BY sequence LIMIT 1))"),
+    [SRV_SQLITE_CLAIMABLE_BY_DUE] =
+        ("SELECT coalesce((SELECT sequence FROM records WHERE kind = ?1 AND (?4 = '' OR \"group\" = ?4) AND "
+         "due <= ?5"
+         "  AND (state = ?2 OR (state = ?3 AND lease <= ?5)) ORDER BY due, sequence LIMIT 1), 0)"),
     [SRV_SQLITE_CLAIM] = ("UPDATE records SET state = ?2, owner = ?3, lease = ?4, version = version + 1"
                           " WHERE sequence = ?1 RETURNING " SRV_SQLITE_COLUMNS),
     [SRV_SQLITE_RENEW] = ("UPDATE records SET lease = ?4 WHERE kind = ?1 AND id = ?2 AND owner = ?3"
@@ -337,7 +341,9 @@ static enum efm_status find_claimable(struct srv_sqlite *sqlite, const struct sr
                                       sqlite3_int64 *sequence, struct efm_error *error)
 {
     int code;
-    sqlite3_stmt *statement = statement_for(sqlite, SRV_SQLITE_CLAIMABLE, claim->kind, claim->waiting, &code);
+    sqlite3_stmt *statement =
+        statement_for(sqlite, claim->by_due ? SRV_SQLITE_CLAIMABLE_BY_DUE : SRV_SQLITE_CLAIMABLE, claim->kind,
+                      claim->waiting, &code);
     if (statement == NULL)
         return srv_sqlite_failed(sqlite->database, code, error);
     code = sqlite3_bind_text(statement, 3, claim->active, -1, SQLITE_STATIC);

@@ -98,6 +98,7 @@ struct srv_claim {
         *active; /* the state they get: "running". Also claimed: those that have it and whose lease ran out */
     const char *owner; /* this replica and worker */
     double lease;      /* seconds from now */
+    bool by_due;       /* the one that has been due for longest first, in place of the oldest */
 };
 
 struct srv_store;

@@ -300,6 +300,7 @@ const struct store_case store_cases[] = {
     CASE(deleting_follows_the_query),
     CASE(a_list_without_a_limit_has_a_thousand),
     CASE(the_oldest_waiting_is_claimed),
+    CASE(the_longest_due_is_claimed_when_asked_for),
     CASE(a_lease_that_ran_out_can_be_had),
     CASE(a_lease_ends_by_the_clock),
     CASE(each_record_is_claimed_by_one),

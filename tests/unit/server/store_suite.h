@@ -36,6 +36,7 @@ void words_are_values_never_text_of_a_query(struct srv_store *store);
 void deleting_follows_the_query(struct srv_store *store);
 void a_list_without_a_limit_has_a_thousand(struct srv_store *store);
 void the_oldest_waiting_is_claimed(struct srv_store *store);
+void the_longest_due_is_claimed_when_asked_for(struct srv_store *store);
 void a_lease_that_ran_out_can_be_had(struct srv_store *store);
 void a_lease_ends_by_the_clock(struct srv_store *store);
 void each_record_is_claimed_by_one(struct srv_store *store);

@@ -64,6 +64,32 @@ void the_oldest_waiting_is_claimed(struct srv_store *store)
     assert_int_equal(claim_one(store, "", "me", 30, id), EFM_E_NOT_FOUND);
 }
 
+void the_longest_due_is_claimed_when_asked_for(struct srv_store *store)
+{
+    static const double due[] = {50, 0, 70, 0, 60};
+    static const char *const ids[] = {"a", "b", "c", "d", "e"};
+    static const char *const expected[] = {"b", "d", "a", "e", "c"};
+    for (size_t i = 0; i < 5; i++) {
+        struct srv_record record = store_record(SRV_RECORD_WEBHOOK, ids[i], "queued", "x");
+        record.due = due[i];
+        assert_int_equal(store_insert(store, &record), EFM_OK);
+    }
+    struct srv_record late = store_record(SRV_RECORD_WEBHOOK, "late", "queued", "x"), found;
+    late.due = srv_store_now(store) + 1000;
+    assert_int_equal(store_insert(store, &late), EFM_OK);
+    const struct srv_claim claim = {SRV_RECORD_WEBHOOK, "", "queued", "running", "me", 30, .by_due = true};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(srv_store_claim(store, &claim, &found, NULL), EFM_OK);
+        assert_string_equal(found.id, expected[i]);
+        srv_record_release(&found);
+    }
+    assert_int_equal(srv_store_claim(store, &claim, &found, NULL), EFM_E_NOT_FOUND);
+    assert_int_equal(srv_store_renew(store, SRV_RECORD_WEBHOOK, "e", "me", -1, NULL), EFM_OK);
+    assert_int_equal(srv_store_claim(store, &claim, &found, NULL), EFM_OK);
+    assert_string_equal(found.id, "e");
+    srv_record_release(&found);
+}
+
 void a_lease_that_ran_out_can_be_had(struct srv_store *store)
 {
     char id[SRV_RECORD_ID];

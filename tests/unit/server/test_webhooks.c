@@ -8,10 +8,13 @@
 #include "tests/support/daemon.h"
 #include "tests/support/receiver.h"
 
+#include <arpa/inet.h>
 #include <jansson.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -534,6 +537,33 @@ static void many_are_each_told_once(void **state)
     assert_int_equal(test_receiver_count(&world.receiver), MANY);
 }
 
+/* As many as may be held up: one less than there are attempts at once. */
+static void who_does_not_answer_holds_up_nobody(void **state)
+{
+    static const struct test_answer answers[] = {{TEST_ANSWER_200}};
+    enum { SILENT = 3 };
+    char id[API_JOB_ID_SIZE], silent[64], both[160];
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    (void)state;
+    const int deaf =
+        socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); // takes connections, and never looks at them
+    assert_int_equal(bind(deaf, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(deaf, 16), 0);
+    assert_int_equal(getsockname(deaf, (struct sockaddr *)&address, &size), 0);
+    snprintf(silent, sizeof silent, "http://127.0.0.1:%d/", ntohs(address.sin_port));
+    listen_with(answers, 1);
+    snprintf(both, sizeof both, "%s %s", world.receiver.url, silent);
+    allow(both, "127.0.0.1");
+    begin_sending(1, 1000);
+    for (int i = 0; i < SILENT; i++)
+        end_job(API_JOB_SUCCEEDED, silent, id);
+    end_job(API_JOB_SUCCEEDED, world.receiver.url, id);
+    expect_shown(id, "delivered", 1);
+    end_sending(); // and the attempts are broken off
+    close(deaf);
+}
+
 /* ---- not to be sent ---- */
 
 static void no_private_address_is_told(void **state)
@@ -610,6 +640,7 @@ int main(void)
         CASE(an_attempt_is_broken_off_and_made_again),
         CASE(what_a_killed_run_was_sending_is_sent),
         CASE(many_are_each_told_once),
+        CASE(who_does_not_answer_holds_up_nobody),
         CASE(no_private_address_is_told),
         CASE(of_a_job_that_is_gone_nothing_is_told),
     };
