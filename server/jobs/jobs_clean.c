@@ -16,6 +16,7 @@ enum {
     SWEEP = 3600,         /* seconds between two looks for blobs without a job */
     FRESH = 3600,         /* so young they may belong to a job that is being submitted */
     PATIENCE = 4 * 86400, /* seconds that a job past its time waits for its webhook */
+    WAITING_MOST = 1000,  /* jobs past their number that may */
 };
 
 static const char *const FINISHED[] = {"succeeded", "failed", "cancelled", NULL};
@@ -114,52 +115,72 @@ static bool waits_for_webhook(struct srv_jobs *jobs, const struct srv_record *re
     return waits;
 }
 
-static void expire_one(struct srv_jobs *jobs, const struct srv_record *record, bool patient)
+/* What becomes of one that waits for its webhook: it is looked at again later, stays for now, or goes all the same. */
+enum waiting { WAITING_LATER, WAITING_STAYS, WAITING_GOES };
+
+static void look_later(struct srv_jobs *jobs, const struct srv_record *record)
 {
     enum { LONGER = 3600 };
     struct efm_error error = {0};
-    if (patient && waits_for_webhook(jobs, record)) {
-        struct srv_record later = *record;
-        later.expires = srv_store_now(jobs->store) + LONGER;
-        const struct srv_change change = {SRV_UPDATE, &later, record->version};
-        if (srv_store_commit(jobs->store, &change, 1, NULL, &error) != EFM_OK)
-            srv_log(jobs->log, SRV_LOG_DEBUG, "job_changed_meanwhile", "\"job\":\"%s\"", record->id);
-    } else if (entomb(jobs, record, &error) != EFM_OK) {
-        srv_log(jobs->log, SRV_LOG_WARNING, "job_not_expired", "\"job\":\"%s\"", record->id);
-    }
+    struct srv_record later = *record;
+    later.expires = srv_store_now(jobs->store) + LONGER;
+    const struct srv_change change = {SRV_UPDATE, &later, record->version};
+    if (srv_store_commit(jobs->store, &change, 1, NULL, &error) != EFM_OK)
+        srv_log(jobs->log, SRV_LOG_DEBUG, "job_changed_meanwhile", "\"job\":\"%s\"", record->id);
 }
 
-/* How many the query found. */
-static size_t expire(struct srv_jobs *jobs, const struct srv_query *query, bool patient)
+/* True when it is gone. */
+static bool expire_one(struct srv_jobs *jobs, const struct srv_record *record, enum waiting waiting)
+{
+    struct efm_error error = {0};
+    if (waits_for_webhook(jobs, record)) {
+        if (waiting == WAITING_LATER)
+            look_later(jobs, record);
+        if (waiting != WAITING_GOES)
+            return false;
+        srv_log(jobs->log, SRV_LOG_WARNING, "webhook_dropped", "\"job\":\"%s\"", record->id);
+    }
+    if (entomb(jobs, record, &error) == EFM_OK)
+        return true;
+    srv_log(jobs->log, SRV_LOG_WARNING, "job_not_expired", "\"job\":\"%s\"", record->id);
+    return false;
+}
+
+/* How many the query found, and of them how many went. */
+static size_t expire(struct srv_jobs *jobs, const struct srv_query *query, enum waiting waiting, size_t *gone)
 {
     struct srv_record *records = NULL;
     struct efm_error error = {0};
     size_t count = 0;
+    *gone = 0;
     if (srv_store_list(jobs->store, query, &records, &count, &error) != EFM_OK)
         return 0;
     for (size_t i = 0; i < count; i++)
-        expire_one(jobs, &records[i], patient);
+        *gone += expire_one(jobs, &records[i], waiting);
     srv_records_release(records, count);
     return count;
 }
 
 static bool expire_by_time(struct srv_jobs *jobs)
 {
+    size_t gone;
     const struct srv_query query = {
         .kind = SRV_RECORD_JOB, .states = FINISHED, .expired = srv_store_now(jobs->store), .limit = ROUND};
-    return expire(jobs, &query, true) == ROUND;
+    return expire(jobs, &query, WAITING_LATER, &gone) == ROUND;
 }
 
+/* The oldest go; those that wait for their webhook stay beyond the number, until there are far too many. */
 static bool expire_by_count(struct srv_jobs *jobs)
 {
     struct srv_query query = {.kind = SRV_RECORD_JOB, .states = FINISHED};
     struct efm_error error = {0};
-    size_t count = 0;
+    size_t count = 0, gone;
     if (srv_store_count(jobs->store, &query, &count, &error) != EFM_OK || count <= jobs->max_finished)
         return false;
     const size_t excess = count - jobs->max_finished;
     query.limit = excess < ROUND ? excess : ROUND;
-    return expire(jobs, &query, false) == ROUND && excess > ROUND;
+    expire(jobs, &query, excess > WAITING_MOST ? WAITING_GOES : WAITING_STAYS, &gone);
+    return gone == ROUND && excess > ROUND;
 }
 
 static bool remove_tombs(struct srv_jobs *jobs)

@@ -49,6 +49,24 @@ static enum efm_status begin(void *context, struct srv_jobs *jobs, struct srv_jo
     return EFM_OK;
 }
 
+/* The names of models that it holds: who can tell which one it was to make? */
+static void free_names(struct srv_jobs *jobs, const char *id)
+{
+    const struct srv_query query = {.kind = SRV_RECORD_KEY, .parent = id};
+    struct srv_record *keys = NULL;
+    size_t count = 0;
+    if (srv_store_list(jobs->store, &query, &keys, &count, NULL) != EFM_OK)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        const struct srv_change change = {SRV_DELETE, &keys[i], keys[i].version};
+        struct efm_error error = {0};
+        if (strncmp(keys[i].id, "model/", strlen("model/")) == 0 &&
+            srv_store_commit(jobs->store, &change, 1, NULL, &error) != EFM_OK)
+            srv_log(jobs->log, SRV_LOG_WARNING, "name_not_freed", "\"job\":\"%s\"", id);
+    }
+    srv_records_release(keys, count);
+}
+
 /* A record that no version of the program can read any more would be claimed for ever. */
 static void bury(struct srv_jobs *jobs, const struct srv_record *claimed)
 {
@@ -69,6 +87,7 @@ static void bury(struct srv_jobs *jobs, const struct srv_record *claimed)
     if (text.status != EFM_OK || srv_store_commit(jobs->store, &change, 1, NULL, &error) != EFM_OK)
         srv_log(jobs->log, SRV_LOG_ERROR, "job_record_damaged", "\"job\":\"%s\"", job.id);
     efm_buffer_release(&text);
+    free_names(jobs, job.id);
     srv_jobs_changed(jobs, job.id);
 }
 

@@ -703,6 +703,51 @@ static void finished_jobs_leave_by_count_and_by_time(void **state)
     assert_int_equal(state_of(ids[4]), API_JOB_SUCCEEDED);
 }
 
+/* It ends, and the name of the model that it was to make is free again. */
+static void a_job_that_cannot_be_read_is_ended(void **state)
+{
+    char id[API_JOB_ID_SIZE], other[API_JOB_ID_SIZE], garbage[] = "{";
+    struct srv_record record = {0};
+    struct api_job job = {.kind = ""};
+    struct efm_error error = {0};
+    (void)state;
+    expect_submit("train", "m", id);
+    assert_int_equal(srv_store_get(world.store, SRV_RECORD_JOB, id, &record, NULL), EFM_OK);
+    struct srv_record damaged = record;
+    damaged.document = garbage;
+    damaged.size = 1;
+    const struct srv_change change = {SRV_UPDATE, &damaged, record.version};
+    assert_int_equal(srv_store_commit(world.store, &change, 1, NULL, NULL), EFM_OK);
+    srv_record_release(&record);
+    assert_int_not_equal(srv_jobs_claim(world.jobs, "train", &job, &error), EFM_OK);
+    assert_int_equal(state_of(id), API_JOB_FAILED);
+    expect_submit("train", "m", other);
+}
+
+/* Beyond their number, too, until there are very many. */
+static void who_waits_for_a_webhook_stays(void **state)
+{
+    char ids[4][API_JOB_ID_SIZE], told[API_JOB_ID_SIZE];
+    struct api_job job;
+    struct srv_submission submission = {.job = &job};
+    struct api_problem problem = {0};
+    (void)state;
+    fill_job(&job, "transfer", "m");
+    snprintf(job.webhook, sizeof job.webhook, "https://example.org/");
+    assert_true(srv_jobs_submit(world.jobs, &submission, &problem));
+    memcpy(told, job.id, sizeof told);
+    api_job_release(&job);
+    claim("request", &job);
+    finish(&job, API_JOB_SUCCEEDED);
+    for (int i = 0; i < 4; i++)
+        end_one(ids[i]);
+    clean_all();
+    assert_int_equal(state_of(told), API_JOB_SUCCEEDED);
+    assert_int_equal(count_of(SRV_RECORD_WEBHOOK, told), 1);
+    expect_lost(ids[0], API_P_GONE);
+    assert_int_equal(state_of(ids[1]), API_JOB_SUCCEEDED);
+}
+
 /* ---- lists ---- */
 
 static char *list(const char *query, bool *more)
@@ -796,6 +841,8 @@ int main(void)
         LIVED(others_may_note_what_they_know),
         LIVED(a_deleted_job_is_gone_and_not_unknown),
         LIVED(finished_jobs_leave_by_count_and_by_time),
+        LIVED(who_waits_for_a_webhook_stays),
+        LIVED(a_job_that_cannot_be_read_is_ended),
         LIVED(lists_are_filtered_and_paged),
         LIVED(after_listening_nobody_calls),
     };
