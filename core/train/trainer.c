@@ -5,6 +5,7 @@
 #include "core/base/random.h"
 
 #include <math.h>
+#include <stdint.h>
 
 /* The streams that dropout is keyed by, apart from those of points, samples and initial parameters. */
 #define DROPOUT_STREAMS ((uint64_t)1 << 54)
@@ -52,6 +53,46 @@ static enum efm_status make_data(struct efm_trainer *trainer, struct efm_dataset
     return status;
 }
 
+/* Parameters, gradient, two moments and the average. */
+static size_t number_bytes(const struct efm_net *net)
+{
+    return 5 * efm_net_size(net) * sizeof(float);
+}
+
+enum efm_status efm_trainer_bytes_least(const struct efm_trainer_spec *spec, size_t *bytes,
+                                        struct efm_error *error)
+{
+    struct efm_net *net;
+    enum efm_status status = efm_net_create(&net, &spec->net, error);
+    if (status != EFM_OK)
+        return status;
+    *bytes = number_bytes(net);
+    efm_net_unref(net);
+    return EFM_OK;
+}
+
+/* Once the weights are there. */
+static size_t planned_bytes(const struct efm_trainer *trainer)
+{
+    size_t bytes =
+        efm_net_run_bytes_planned(trainer->weights, trainer->spec.batch.size, efm_team_size(trainer->team));
+    if (!efm_size_add(bytes, number_bytes(trainer->net), &bytes) ||
+        !efm_size_add(bytes, efm_net_weights_bytes(trainer->weights), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+static enum efm_status check_memory(const struct efm_trainer *trainer, size_t bytes, struct efm_error *error)
+{
+    if (trainer->spec.memory == 0 || bytes <= trainer->spec.memory)
+        return EFM_OK;
+    return efm_error_set(error, EFM_E_LIMIT,
+                         "the training would take %zu bytes of memory, and may take %zu; a smaller network "
+                         "or batch takes less",
+                         bytes, trainer->spec.memory);
+}
+
+/* Before each part, what is known by then. */
 static enum efm_status make_net(struct efm_trainer *trainer, struct efm_error *error)
 {
     const struct efm_trainer_spec *spec = &trainer->spec;
@@ -62,7 +103,11 @@ static enum efm_status make_net(struct efm_trainer *trainer, struct efm_error *e
                                                     .shards = spec->shards};
     enum efm_status status = efm_net_create(&trainer->net, &spec->net, error);
     if (status == EFM_OK)
+        status = check_memory(trainer, number_bytes(trainer->net), error);
+    if (status == EFM_OK)
         status = efm_net_weights_create(&trainer->weights, trainer->net, &options, error);
+    if (status == EFM_OK)
+        status = check_memory(trainer, planned_bytes(trainer), error);
     if (status == EFM_OK)
         status = efm_net_run_create(&trainer->run, trainer->weights, spec->batch.size, trainer->team, error);
     return status;
@@ -181,8 +226,7 @@ uint64_t efm_trainer_step_count(const struct efm_trainer *trainer)
 
 size_t efm_trainer_bytes(const struct efm_trainer *trainer)
 {
-    /* parameters, gradient, two moments and the average */
-    return 5 * efm_net_size(trainer->net) * sizeof(float) + efm_net_weights_bytes(trainer->weights) +
+    return number_bytes(trainer->net) + efm_net_weights_bytes(trainer->weights) +
            efm_net_run_bytes(trainer->run) + efm_batcher_bytes(trainer->batcher);
 }
 

@@ -26,6 +26,7 @@ struct efm_trainer_spec {
     unsigned augmentation[2]; /* by enum efm_plate_side: bits of enum efm_augmentation */
     uint64_t steps;           /* of the schedule, too: optimiser.steps is not looked at */
     uint64_t seed;            /* of everything: batch.seed is not looked at */
+    size_t memory; /* bytes that it may take beside the datasets; 0: any. No number depends on it */
     size_t
         shards; /* the batch is cut into so many for the gradient; at least the threads that shall help; 1..64 */
 };
@@ -35,9 +36,14 @@ void efm_trainer_spec_default(struct efm_trainer_spec *spec, const struct efm_sh
 EFM_MUST_CHECK enum efm_status efm_trainer_spec_check(const struct efm_trainer_spec *spec,
                                                       struct efm_error *error);
 
+/* The bytes that a training takes at the least, whatever its batch and its datasets: parameters, gradient, two moments and the
+ * average. Allocates only the plan of the network. */
+EFM_MUST_CHECK enum efm_status efm_trainer_bytes_least(const struct efm_trainer_spec *spec, size_t *bytes,
+                                                       struct efm_error *error);
+
 struct efm_trainer;
 
-/* `source` and `target` are referenced; NULL: N(0, I). One of them is data. `team` is borrowed. */
+/* EFM_E_LIMIT when it would take more than spec->memory. `source` and `target` are referenced; NULL: N(0, I). One of them is data. `team` is borrowed. */
 EFM_MUST_CHECK enum efm_status efm_trainer_create(struct efm_trainer **trainer,
                                                   const struct efm_trainer_spec *spec,
                                                   struct efm_dataset *source, struct efm_dataset *target,

@@ -238,6 +238,39 @@ static void refuses_data_that_does_not_fit(void **state)
     efm_dataset_unref(image);
 }
 
+static void takes_no_more_memory_than_it_may(void **state)
+{
+    (void)state;
+    struct efm_trainer_spec spec = training_spec();
+    struct efm_dataset *data = training_toy(EFM_TOY_MIXTURE, efm_shape_vector(2), 1);
+    struct efm_trainer *trainer;
+    size_t least = 0;
+    assert_int_equal(efm_trainer_create(&trainer, &spec, NULL, data, NULL, NULL), EFM_OK);
+    assert_int_equal(efm_trainer_bytes_least(&spec, &least, NULL), EFM_OK);
+    const size_t whole = efm_trainer_bytes(trainer), numbers = efm_net_size(efm_trainer_net(trainer));
+    assert_int_equal(least, 5 * sizeof(float) * numbers);
+    assert_true(whole > least);
+    efm_trainer_destroy(trainer);
+    spec.memory = whole;
+    assert_int_equal(efm_trainer_create(&trainer, &spec, NULL, data, NULL, NULL), EFM_OK);
+    efm_trainer_destroy(trainer);
+    const size_t too_little[] = {1, least - 1, least, least + 4 * numbers};
+    for (size_t i = 0; i < sizeof too_little / sizeof too_little[0]; i++) {
+        struct efm_error error = {0};
+        spec.memory = too_little[i];
+        assert_int_equal(efm_trainer_create(&trainer, &spec, NULL, data, NULL, &error), EFM_E_LIMIT);
+        assert_non_null(strstr(error.message, "smaller network"));
+        assert_null(trainer);
+    }
+    // of one that is not to be begun
+    spec.net.hidden = spec.net.hidden2 = 16384;
+    assert_int_equal(efm_trainer_bytes_least(&spec, &least, NULL), EFM_OK);
+    assert_true(least > (size_t)1 << 32);
+    spec.memory = (size_t)1 << 30;
+    assert_int_equal(efm_trainer_create(&trainer, &spec, NULL, data, NULL, NULL), EFM_E_LIMIT);
+    efm_dataset_unref(data);
+}
+
 static void defaults_can_be_trained(void **state)
 {
     (void)state;
@@ -403,6 +436,7 @@ int main(void)
         cmocka_unit_test(keeps_its_state_when_numbers_fail),
         cmocka_unit_test(refuses_bad_specs),
         cmocka_unit_test(refuses_data_that_does_not_fit),
+        cmocka_unit_test(takes_no_more_memory_than_it_may),
         cmocka_unit_test(defaults_can_be_trained),
         cmocka_unit_test(makes_a_model_of_the_average),
         cmocka_unit_test(writes_down_how_it_was_made),
