@@ -5,6 +5,7 @@
  * every layer. The second goes through the weights by runs of rows, each one product over the whole batch, so that
  * no copy of the gradient is needed and the order of a sum depends on neither shards nor threads. */
 
+#include <math.h>
 #include <string.h>
 
 enum { GRADIENT_ROWS = 256 };
@@ -98,6 +99,8 @@ static void sample_block(void *context, size_t index, size_t slot)
     const struct step *step = context;
     const struct efm_mlp_run *parts = step->run->parts;
     const struct efm_mlp_record *record = &parts->record;
+    if (efm_net_stopped(step->batch))
+        return;
     const size_t d = step->run->weights->net->config.shape.dimension, first = index * EFM_MLP_ROWS;
     const size_t left = step->batch->count - first, count = left < EFM_MLP_ROWS ? left : EFM_MLP_ROWS;
     record_forward(step, first, count, slot);
@@ -138,6 +141,8 @@ static void gradient_rows(void *context, size_t index, size_t slot)
 {
     (void)slot;
     const struct step *step = context;
+    if (efm_net_stopped(step->batch))
+        return;
     const struct efm_mlp_run *parts = step->run->parts;
     const struct efm_mlp_layer *layers = efm_mlp_plan(step->run->weights)->layers;
     size_t i = 0;
@@ -168,6 +173,8 @@ double efm_mlp_gradient(struct efm_net_run *run, const struct efm_net_sample_bat
     for (size_t i = 0; i < EFM_MLP_LAYERS; i++)
         pieces += runs_of_rows(&layers[i]);
     efm_team_run(run->team, pieces, gradient_rows, &step);
+    if (efm_net_stopped(batch))
+        return NAN;
     double loss = 0;
     for (size_t row = 0; row < batch->count; row++)
         loss += parts->record.loss[row];

@@ -164,6 +164,10 @@ struct efm_net_sample_batch {
     const float *weight;   /* [count] of each sample in the loss; NULL: all 1 */
     uint64_t dropout_seed; /* of this step; what is dropped depends on it and the place in the batch alone */
     bool dropout;
+    /* Asked between pieces, by all threads of the team. Once it is true the rest is left out, and neither loss nor gradient mean
+     * anything. NULL: never asked. */
+    bool (*stop)(void *context);
+    void *stop_context;
 };
 
 /* One forward and backward pass. The loss is sum_i weight_i |f(x_i, z_i) - target_i|^2 / (count (D + 1)). Writes

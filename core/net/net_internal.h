@@ -81,4 +81,9 @@ EFM_MUST_CHECK enum efm_status efm_net_add_parameter(struct efm_net *net, const 
                                                      const size_t *shape, struct efm_parameter_kind kind,
                                                      size_t *index, struct efm_error *error);
 
+static inline bool efm_net_stopped(const struct efm_net_sample_batch *batch)
+{
+    return batch->stop != NULL && batch->stop(batch->stop_context);
+}
+
 #endif

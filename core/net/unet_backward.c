@@ -280,7 +280,7 @@ void unet_backward(const struct unet_job *job, const struct efm_net_sample_batch
     job->slot->loss = 0;
     for (size_t i = 0; i < job->images; i++)
         job->slot->loss += begin_image(job, batch, i, row);
-    for (size_t i = plan->operation_count; i-- > 0;)
+    for (size_t i = plan->operation_count; i-- > 0 && !unet_stopped(job);)
         backward_operation(job, &plan->operations[i]);
     backward_height(job);
 }

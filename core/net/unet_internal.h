@@ -197,8 +197,14 @@ struct unet_job {
     bool training;
     bool dropout;
     uint64_t dropout_seed;
-    size_t first_image; /* in the batch, for dropout */
+    size_t first_image;                       /* in the batch, for dropout */
+    const struct efm_net_sample_batch *batch; /* NULL unless it trains */
 };
+
+static inline bool unet_stopped(const struct unet_job *job)
+{
+    return job->batch != NULL && efm_net_stopped(job->batch);
+}
 
 static inline void *unet_values(const struct unet_job *job, size_t tensor, size_t image)
 {

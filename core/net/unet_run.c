@@ -3,6 +3,7 @@
  * training batch by shards. */
 #include "core/net/unet_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -248,7 +249,7 @@ static void run_forward(const struct unet_job *job, const float *x, const float 
 {
     for (int stage = 0; stage < UNET_STAGES; stage++)
         unet_begin(job, stage, x, z);
-    for (size_t i = 0; i < job->plan->operation_count; i++)
+    for (size_t i = 0; i < job->plan->operation_count && !unet_stopped(job); i++)
         unet_forward_operation(job, &job->plan->operations[i]);
 }
 
@@ -335,12 +336,15 @@ static void run_shard(void *argument, size_t index, size_t thread)
     struct unet_job job = job_of(context->run, index, index);
     size_t images = job.parts->images, dimension = context->run->weights->net->config.shape.dimension;
     (void)thread;
+    job.batch = batch;
     job.training = true;
     job.dropout = batch->dropout;
     job.dropout_seed = batch->dropout_seed;
     job.first_image = index * images;
     job.images = batch->count - job.first_image < images ? batch->count - job.first_image : images;
     run_forward(&job, batch->x + job.first_image * dimension, batch->z + job.first_image);
+    if (unet_stopped(&job))
+        return;
     unet_finish(&job, job.slot->fx, job.slot->fz);
     unet_backward(&job, batch);
 }
@@ -389,6 +393,8 @@ double unet_gradient_of(struct efm_net_run *run, const struct efm_net_sample_bat
         return 0;
     }
     efm_team_run(run->team, context.shards, run_shard, &context);
+    if (efm_net_stopped(batch))
+        return NAN;
     efm_team_run(run->team, unet_plan(run->weights->net)->conv_count, collect_conv, &context);
     collect_small(&context);
     for (size_t s = 0; s < context.shards; s++)

@@ -183,6 +183,12 @@ static enum efm_status refuse_numbers(const char *what, uint64_t step, struct ef
                          (unsigned long long)step);
 }
 
+void efm_trainer_heed(struct efm_trainer *trainer, bool (*stop)(void *context), void *context)
+{
+    trainer->stop = stop;
+    trainer->stop_context = context;
+}
+
 enum efm_status efm_trainer_step(struct efm_trainer *trainer, struct efm_trainer_report *report,
                                  struct efm_error *error)
 {
@@ -201,9 +207,14 @@ enum efm_status efm_trainer_step(struct efm_trainer *trainer, struct efm_trainer
                                                  .target_z = batch.target_z,
                                                  .weight = batch.weight,
                                                  .dropout_seed = efm_random_u64(&random),
-                                                 .dropout = trainer->spec.net.dropout > 0};
+                                                 .dropout = trainer->spec.net.dropout > 0,
+                                                 .stop = trainer->stop,
+                                                 .stop_context = trainer->stop_context};
     efm_net_weights_set(trainer->weights, trainer->parameters, trainer->team);
     double loss = efm_net_gradient(trainer->run, &samples, trainer->gradient);
+    if (trainer->stop != NULL && trainer->stop(trainer->stop_context))
+        return efm_error_set(error, EFM_E_CANCELLED, "step %llu was broken off",
+                             (unsigned long long)(step + 1));
     if (!isfinite(loss))
         return refuse_numbers("the loss is not finite", step + 1, error);
     status = efm_optimiser_step(trainer->optimiser, trainer->parameters, trainer->gradient, trainer->team,

@@ -55,8 +55,11 @@ struct efm_trainer_report {
     double loss, gradient_norm, rate;
 };
 
+/* From now on a step asks `stop`, from all threads of the team, and ends with EFM_E_CANCELLED soon after it is true. */
+void efm_trainer_heed(struct efm_trainer *trainer, bool (*stop)(void *context), void *context);
+
 /* EFM_E_NUMERIC when the loss or the gradient is not finite: the state is that before the step, and the message says
- * at which step and what helps. EFM_E_MEMORY. */
+ * at which step and what helps. EFM_E_CANCELLED: the state is that before the step, too. EFM_E_MEMORY. */
 EFM_MUST_CHECK enum efm_status efm_trainer_step(struct efm_trainer *trainer,
                                                 struct efm_trainer_report *report, struct efm_error *error);
 uint64_t efm_trainer_step_count(const struct efm_trainer *trainer);

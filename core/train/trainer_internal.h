@@ -20,6 +20,8 @@ struct efm_trainer {
     struct efm_optimiser *optimiser;
     float *parameters, *gradient; /* [efm_net_size] */
     double loss;                  /* of the last step; 0 before the first */
+    bool (*stop)(void *context);
+    void *stop_context;
 };
 
 /* What has one home in the spec is put everywhere else: the seed into the batch, the steps into the optimiser. */

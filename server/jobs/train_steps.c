@@ -21,6 +21,12 @@ enum { MAX_SPEC = 1 << 20 };
 
 /* ---- before the first ---- */
 
+static bool has_ended(void *context)
+{
+    struct srv_train_job *job = context;
+    return atomic_load(&job->end) != SRV_TRAIN_GOES_ON;
+}
+
 static void open_trainer(void *context)
 {
     struct srv_train_job *job = context;
@@ -28,6 +34,8 @@ static void open_trainer(void *context)
     if (job->status == EFM_OK)
         job->status = efm_trainer_create(&job->trainer, &job->spec, job->datasets[EFM_SOURCE],
                                          job->datasets[EFM_TARGET], job->team, &job->error);
+    if (job->status == EFM_OK)
+        efm_trainer_heed(job->trainer, has_ended, job);
     if (job->status != EFM_OK || job->checkpoint == NULL)
         return;
     const uint8_t *bytes = srv_blob_map(job->checkpoint, &job->error);
@@ -166,8 +174,7 @@ static void make_some(void *context)
             return;
         reporting->loss += reporting->last.loss;
         reporting->steps++;
-    } while (reporting->last.step < job->spec.steps && srv_clock() < job->until &&
-             atomic_load(&job->end) == SRV_TRAIN_GOES_ON);
+    } while (reporting->last.step < job->spec.steps && srv_clock() < job->until && !has_ended(job));
 }
 
 static bool fail_step(struct srv_train_job *job)
@@ -189,6 +196,8 @@ bool srv_train_steps_make(struct srv_train_job *job)
         const uint64_t step = efm_trainer_step_count(job->trainer);
         srv_metrics_add(metrics, SRV_M_TRAIN_STEPS, (double)(step - job->record.step), "%s", "");
         job->record.step = step;
+        if (job->status == EFM_E_CANCELLED)
+            return false;
         if (job->status != EFM_OK)
             return fail_step(job);
         srv_metrics_set(metrics, SRV_M_TRAIN_LOSS, job->reporting.last.loss, "%s", "");

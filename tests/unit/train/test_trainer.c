@@ -238,6 +238,51 @@ static void refuses_data_that_does_not_fit(void **state)
     efm_dataset_unref(image);
 }
 
+static bool is_asked_often_enough(void *context)
+{
+    return --*(int *)context < 0;
+}
+
+/* Wherever it is broken off, the state is that before the step, and the steps after it are those of a training that was left in peace. */
+static void a_step_can_be_broken_off(void **state)
+{
+    (void)state;
+    const struct efm_shape shapes[] = {efm_shape_vector(2), efm_shape_image(8, 8, 1)};
+    for (size_t i = 0; i < 2; i++) {
+        struct efm_trainer_spec spec = training_spec();
+        struct efm_dataset *data = training_toy(EFM_TOY_GAUSSIAN, shapes[i], 1);
+        struct efm_trainer *trainer, *other;
+        int patience = 0, cancelled = 0;
+        if (i == 1) {
+            efm_trainer_spec_default(&spec, &shapes[i]);
+            spec.batch.size = 8;
+        }
+        assert_int_equal(efm_trainer_create(&trainer, &spec, NULL, data, NULL, NULL), EFM_OK);
+        assert_int_equal(efm_trainer_create(&other, &spec, NULL, data, NULL, NULL), EFM_OK);
+        training_steps(trainer, 2);
+        training_steps(other, 2);
+        const size_t bytes = efm_net_size(efm_trainer_net(trainer)) * sizeof(float);
+        enum efm_status status = EFM_E_CANCELLED;
+        for (int most = 0; status == EFM_E_CANCELLED; most += 7) {
+            struct efm_error error = {0};
+            patience = most;
+            efm_trainer_heed(trainer, is_asked_often_enough, &patience);
+            status = efm_trainer_step(trainer, NULL, &error);
+            cancelled += status == EFM_E_CANCELLED;
+            if (status == EFM_E_CANCELLED)
+                assert_memory_equal(efm_trainer_parameters(trainer), efm_trainer_parameters(other), bytes);
+        }
+        assert_int_equal(status, EFM_OK);
+        assert_true(cancelled > 1);
+        training_steps(other, 1);
+        assert_int_equal(efm_trainer_step_count(trainer), 3);
+        assert_memory_equal(efm_trainer_parameters(trainer), efm_trainer_parameters(other), bytes);
+        efm_trainer_destroy(trainer);
+        efm_trainer_destroy(other);
+        efm_dataset_unref(data);
+    }
+}
+
 static void takes_no_more_memory_than_it_may(void **state)
 {
     (void)state;
@@ -436,6 +481,7 @@ int main(void)
         cmocka_unit_test(keeps_its_state_when_numbers_fail),
         cmocka_unit_test(refuses_bad_specs),
         cmocka_unit_test(refuses_data_that_does_not_fit),
+        cmocka_unit_test(a_step_can_be_broken_off),
         cmocka_unit_test(takes_no_more_memory_than_it_may),
         cmocka_unit_test(defaults_can_be_trained),
         cmocka_unit_test(makes_a_model_of_the_average),
