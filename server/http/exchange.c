@@ -238,6 +238,8 @@ void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply)
     // Not followed any longer before it is resumed: the socket may be closed right after that.
     if (exchange->deferred)
         exchange->gone = srv_watcher_unfollow(http->watcher, exchange->watch);
+    if (exchange->gone) // and has no problem of ours
+        exchange->reply.facts.code = NULL;
     srv_exchange_record(exchange, exchange->gone ? SRV_CLIENT_GONE : exchange->reply.status,
                         exchange->gone        ? 0
                         : exchange->file >= 0 ? (size_t)exchange->file_length
