@@ -75,7 +75,7 @@ bool api_inner_results_file(const struct api_inner_results *results, size_t inde
                             enum efm_image_format format, int quality, struct efm_buffer *out,
                             struct api_problem *problem);
 
-/* Copies what says how it went: the headers Efm-..., and the timings. */
+/* Copies what says how it went: the headers Efm-..., the timings and the facts. */
 void api_inner_headers(struct api_reply *reply, const struct api_reply *inner);
 
 /* The member "shape" of what api_model_describe said; false when it says nothing of the kind. */

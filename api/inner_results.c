@@ -138,6 +138,7 @@ bool api_inner_results_file(const struct api_inner_results *results, size_t inde
 void api_inner_headers(struct api_reply *reply, const struct api_reply *inner)
 {
     reply->timings = inner->timings;
+    reply->facts = inner->facts;
     for (size_t i = 0; i < inner->header_count; i++) {
         const struct api_header *header = &inner->headers[i];
         if (strncasecmp(header->name, "Efm-", 4) == 0)

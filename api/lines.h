@@ -37,7 +37,8 @@ extern const char *const api_variable_words[];
          offsetof(type, variable),                                                                           \
          .words = api_variable_words,                                                                        \
          .fallback = "the model's own",                                                                      \
-         .help = "What the steps are equal in: z, or log_z for ever finer ones towards both plates"},        \
+         .help = "What the steps are equal in: z, log_z for ever finer ones towards both plates, or root_z " \
+                 "for finer ones near the plate where the line starts"},                                     \
         {"steps",                                                                                            \
          API_INTEGER,                                                                                        \
          offsetof(type, steps),                                                                              \

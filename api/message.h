@@ -34,6 +34,16 @@ struct api_timings {
     double infer, encode;  /* computed: evaluations; from the last one to the answer */
 };
 
+enum { API_FACTS_MODEL = 65 };
+
+/* What is said of an answer in the log beside its status and its times. */
+struct api_facts {
+    const char *code;            /* of a problem, a constant; NULL: it is none */
+    char model[API_FACTS_MODEL]; /* that the request named; "": none */
+    uint64_t results,
+        evaluations; /* of the field, over all results; 0: nothing was computed, or it is not known */
+};
+
 struct api_reply {
     int status;
     char content_type[64];
@@ -41,6 +51,7 @@ struct api_reply {
     struct api_header headers[API_REPLY_HEADERS];
     size_t header_count;
     struct api_timings timings;
+    struct api_facts facts;
 };
 
 /* An empty 200 reply whose body may grow to `limit` bytes. */

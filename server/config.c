@@ -365,8 +365,10 @@ static enum efm_status check(const struct srv_config *config, struct efm_error *
         return efm_error_set(error, EFM_E_ARGUMENT,
                              "option --log-level must be debug, info, warning or error, not \"%.100s\"",
                              config->log_level);
-    if (strcmp(config->access_log, "on") != 0 && strcmp(config->access_log, "off") != 0)
-        return efm_error_set(error, EFM_E_ARGUMENT, "option --access-log must be on or off, not \"%.100s\"",
+    enum srv_access_log access_log;
+    if (!srv_access_log_parse(config->access_log, &access_log))
+        return efm_error_set(error, EFM_E_ARGUMENT,
+                             "option --access-log must be on, work, errors or off, not \"%.100s\"",
                              config->access_log);
     if (!is_precision(config->precision))
         return efm_error_set(error, EFM_E_ARGUMENT,

@@ -18,7 +18,9 @@
       "directory that keeps datasets and models; empty: memory only")                                        \
     X(TEXT, port_file, "port-file", "", 0, 0, "file that gets the port once the daemon listens")             \
     X(TEXT, log_level, "log-level", "info", 0, 0, "debug, info, warning or error")                           \
-    X(TEXT, access_log, "access-log", "on", 0, 0, "on or off: a line in the log for every request")          \
+    X(TEXT, access_log, "access-log", "on", 0, 0,                                                            \
+      "lines of requests in the log: on (all), work (all but health and metrics), errors (400 and more), "   \
+      "off")                                                                                                 \
     X(COUNT, workers, "workers", "0", 0, 64, "compute workers; 0: one for each --threads cores")             \
     X(COUNT, threads, "threads", "0", 0, 64, "threads of each worker; 0: all cores for one worker")          \
     X(COUNT, helpers, "helpers", "2", 1, 32, "threads that decode and encode")                               \

@@ -349,11 +349,12 @@ static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *
         .event_threads = (unsigned)config->event_threads,
         .guard = daemon->service.guard,
         .tls = config->tls_cert[0] == '\0' ? NULL : &tls,
-        .access_log = strcmp(config->access_log, "off") != 0,
         // one upload of the largest size, and the bodies of a full queue beside it
         .max_buffered = config->max_body + config->queue_bytes,
     };
     enum efm_status status = srv_config_listen(config, address, &options.port, error);
+    if (status == EFM_OK && !srv_access_log_parse(config->access_log, &options.access_log))
+        status = efm_error_set(error, EFM_E_ARGUMENT, "option --access-log is no such word");
     if (status == EFM_OK)
         status = read_tls(&tls, config, error);
     if (status == EFM_OK)

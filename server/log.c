@@ -32,6 +32,21 @@ bool srv_log_level_parse(const char *word, enum srv_log_level *level)
     return false;
 }
 
+bool srv_access_log_parse(const char *word, enum srv_access_log *which)
+{
+    static const char *const words[] = {[SRV_ACCESS_LOG_OFF] = "off",
+                                        [SRV_ACCESS_LOG_ON] = "on",
+                                        [SRV_ACCESS_LOG_WORK] = "work",
+                                        [SRV_ACCESS_LOG_ERRORS] = "errors"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(words[i], word) == 0) {
+            *which = (enum srv_access_log)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 enum efm_status srv_log_create(struct srv_log **log, enum srv_log_level level, int file,
                                struct efm_error *error)
 {

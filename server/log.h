@@ -10,10 +10,21 @@
 
 enum srv_log_level { SRV_LOG_DEBUG, SRV_LOG_INFO, SRV_LOG_WARNING, SRV_LOG_ERROR };
 
+/* Which requests have a line in the log. */
+enum srv_access_log {
+    SRV_ACCESS_LOG_OFF,
+    SRV_ACCESS_LOG_ON,     /* all */
+    SRV_ACCESS_LOG_WORK,   /* all but health and metrics */
+    SRV_ACCESS_LOG_ERRORS, /* those that are answered with 400 or more */
+};
+
 struct srv_log;
 
 /* "debug", "info", "warning", "error"; false for any other word. */
 EFM_MUST_CHECK bool srv_log_level_parse(const char *word, enum srv_log_level *level);
+
+/* "off", "on", "work", "errors"; false for any other word. */
+EFM_MUST_CHECK bool srv_access_log_parse(const char *word, enum srv_access_log *which);
 
 EFM_MUST_CHECK enum efm_status srv_log_create(struct srv_log **log, enum srv_log_level level, int file,
                                               struct efm_error *error);

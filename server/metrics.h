@@ -23,9 +23,19 @@ enum { SRV_METRICS_SERIES = 256 };
     X(SRV_M_HTTP_IN_FLIGHT, GAUGE, "efm_http_requests_in_flight", "Requests being received or worked on",    \
       NONE)                                                                                                  \
     X(SRV_M_HTTP_CONNECTIONS, GAUGE, "efm_http_connections", "Open connections", NONE)                       \
+    X(SRV_M_HTTP_CONNECTIONS_MOST, GAUGE, "efm_http_connections_limit", "Connections that are open at most", \
+      NONE)                                                                                                  \
+    X(SRV_M_READY, GAUGE, "efm_ready", "1 while new requests are taken, 0 from the signal to stop on", NONE) \
+    X(SRV_M_PROBLEMS, COUNTER, "efm_problems_total", "Requests answered with a problem, by its code", NONE)  \
+    X(SRV_M_KEY_EXPIRY, GAUGE, "efm_api_key_expiry_timestamp_seconds", "When the next API key expires",      \
+      NONE)                                                                                                  \
+    X(SRV_M_TLS_EXPIRY, GAUGE, "efm_tls_certificate_expiry_timestamp_seconds",                               \
+      "When the certificate expires", NONE)                                                                  \
     X(SRV_M_QUEUE_REQUESTS, GAUGE, "efm_queue_requests", "Admitted requests that are not finished", NONE)    \
     X(SRV_M_QUEUE_BYTES, GAUGE, "efm_queue_bytes", "Memory reserved by admitted requests", NONE)             \
     X(SRV_M_QUEUE_CAPACITY, GAUGE, "efm_queue_capacity", "Requests that are admitted at most", NONE)         \
+    X(SRV_M_QUEUE_BYTES_MOST, GAUGE, "efm_queue_capacity_bytes",                                             \
+      "Memory that admitted requests may reserve", NONE)                                                     \
     X(SRV_M_QUEUE_SECONDS, HISTOGRAM, "efm_queue_wait_seconds", "From admission to the first evaluation",    \
       SECONDS)                                                                                               \
     X(SRV_M_REJECTED, COUNTER, "efm_rejected_total", "Requests refused, by reason", NONE)                    \
@@ -42,11 +52,15 @@ enum { SRV_METRICS_SERIES = 256 };
     X(SRV_M_EVALUATIONS, COUNTER, "efm_function_evaluations_total", "Field evaluations, by model", NONE)     \
     X(SRV_M_MODEL_LOADED, GAUGE, "efm_model_loaded", "1 for each model in memory", NONE)                     \
     X(SRV_M_MODEL_BYTES, GAUGE, "efm_model_memory_bytes", "Memory of each model", NONE)                      \
+    X(SRV_M_MODELS_BYTES, GAUGE, "efm_models_memory_bytes",                                                  \
+      "Memory that counts against the budget of models", NONE)                                               \
+    X(SRV_M_MODELS_BUDGET, GAUGE, "efm_models_memory_budget_bytes", "Memory that models may take", NONE)     \
     X(SRV_M_MODEL_LOADS, COUNTER, "efm_model_loads_total", "Models brought into memory, by outcome", NONE)   \
     X(SRV_M_MODEL_LOAD_SECONDS, HISTOGRAM, "efm_model_load_seconds", "From file to warm model", SECONDS)     \
     X(SRV_M_MODEL_UNLOADS, COUNTER, "efm_model_unloads_total", "Models that left memory, by reason", NONE)   \
     X(SRV_M_DATASETS, GAUGE, "efm_datasets", "Datasets kept", NONE)                                          \
     X(SRV_M_DATASET_BYTES, GAUGE, "efm_dataset_bytes", "Bytes of stored datasets", NONE)                     \
+    X(SRV_M_DATASET_QUOTA, GAUGE, "efm_dataset_quota_bytes", "Bytes that stored datasets may take", NONE)    \
     X(SRV_M_JOBS, GAUGE, "efm_jobs", "Jobs kept, by kind and state", NONE)                                   \
     X(SRV_M_JOBS_ENDED, COUNTER, "efm_jobs_ended_total", "Jobs that ended, by kind and state", NONE)         \
     X(SRV_M_TRAIN_STEPS, COUNTER, "efm_train_steps_total", "Training steps made", NONE)                      \

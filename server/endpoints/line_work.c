@@ -84,3 +84,11 @@ void srv_work_timings(const struct srv_work *work, struct api_timings *timings)
         .encode = computed ? srv_clock() - work->finished : 0,
     };
 }
+
+void srv_lines_facts(const struct srv_work *work, struct api_facts *facts)
+{
+    facts->results = work->line_count;
+    facts->evaluations = 0;
+    for (size_t i = 0; i < work->line_count; i++)
+        facts->evaluations += efm_line_evaluations(work->lines[i]);
+}

@@ -30,4 +30,7 @@ void srv_lines_destroy(struct srv_work *work);
 /* Where the time of a work went that is answered now. Of complete. */
 void srv_work_timings(const struct srv_work *work, struct api_timings *timings);
 
+/* How many results the lines are, and how many evaluations they took. Of complete, before they are destroyed. */
+void srv_lines_facts(const struct srv_work *work, struct api_facts *facts);
+
 #endif

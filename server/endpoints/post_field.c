@@ -70,6 +70,7 @@ static void complete(struct srv_work *base, const struct api_problem *end)
                         base->model_name);
     if (problem.code == API_P_NONE)
         api_field_render(&work->base.request, &work->values, &reply, &problem);
+    reply.facts.results = reply.facts.evaluations = work->done;
     srv_points_work_end(&work->base, &reply, &problem, release);
 }
 

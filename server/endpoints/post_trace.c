@@ -34,6 +34,8 @@ static void complete(struct srv_work *base, const struct api_problem *end)
     struct api_reply reply = {0};
     if (problem.code == API_P_NONE)
         api_trace_render(&work->request, base->lines, &reply, &problem);
+    if (problem.code == API_P_NONE)
+        srv_lines_facts(base, &reply.facts);
     srv_points_work_end(work, &reply, &problem, release);
 }
 

@@ -72,6 +72,8 @@ static bool choose_model(struct transfer_work *work, struct api_problem *problem
     struct api_transfer *request = &work->request;
     enum srv_model_state state;
     const bool named = api_parameter_given(&api_transfer_table, &request->seen, "model");
+    if (named)
+        srv_exchange_name_model(work->exchange, request->model);
     if (!named && !srv_registry_single_model(registry, request->model)) {
         refuse_model(work->service, NULL, problem);
         return false;
@@ -154,6 +156,7 @@ static void complete(struct srv_work *base, const struct api_problem *end)
             srv_metrics_add(work->service->metrics, SRV_M_IMAGES, (double)base->line_count,
                             "model=\"%s\",operation=\"%s\"", base->model_name, base->class->operation);
         srv_work_timings(base, &reply.timings);
+        srv_lines_facts(base, &reply.facts);
     }
     release(work); /* before the answer: what the client asks for next finds the memory free */
     if (problem.code == API_P_NONE)

@@ -263,6 +263,11 @@ size_t srv_registry_loading(struct srv_registry *registry)
     return atomic_load(&registry->loading);
 }
 
+size_t srv_registry_memory(const struct srv_registry *registry)
+{
+    return srv_model_memory_used(registry->memory);
+}
+
 void srv_registry_show_datasets(struct srv_registry *registry)
 {
     uint64_t bytes = 0;
@@ -312,6 +317,8 @@ static enum efm_status open_registry(struct srv_registry *registry, struct efm_e
         status = srv_registry_adopt(registry, registry->options.adopt, error);
     if (status != EFM_OK)
         return status;
+    srv_metrics_set(registry->metrics, SRV_M_MODELS_BUDGET, (double)registry->options.memory_budget, "");
+    srv_metrics_set(registry->metrics, SRV_M_DATASET_QUOTA, (double)registry->options.dataset_quota, "");
     srv_registry_show_datasets(registry);
     srv_registry_load_first(registry);
     return EFM_OK;

@@ -169,4 +169,7 @@ void srv_registry_each_dataset(struct srv_registry *registry,
 /* Names in state LOADING, for /readyz. */
 size_t srv_registry_loading(struct srv_registry *registry);
 
+/* Bytes that count against the budget now. Takes no lock. */
+size_t srv_registry_memory(const struct srv_registry *registry);
+
 #endif

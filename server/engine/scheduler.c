@@ -265,6 +265,7 @@ static void show_zeros(struct srv_scheduler *scheduler)
 {
     struct srv_metrics *metrics = scheduler->metrics;
     srv_metrics_set(metrics, SRV_M_QUEUE_CAPACITY, (double)scheduler->options.max_works, "");
+    srv_metrics_set(metrics, SRV_M_QUEUE_BYTES_MOST, (double)scheduler->options.max_bytes, "");
     srv_metrics_set(metrics, SRV_M_QUEUE_REQUESTS, 0, "");
     srv_metrics_set(metrics, SRV_M_QUEUE_BYTES, 0, "");
     srv_metrics_set(metrics, SRV_M_LINES, 0, "");

@@ -112,6 +112,11 @@ bool srv_exchange_is_admin(const struct srv_exchange *exchange)
     return exchange->pass.admin;
 }
 
+void srv_exchange_name_model(struct srv_exchange *exchange, const char *name)
+{
+    snprintf(exchange->model, sizeof exchange->model, "%s", name);
+}
+
 const char *srv_exchange_traceparent(const struct srv_exchange *exchange)
 {
     return exchange->traceparent;
@@ -149,65 +154,6 @@ void srv_exchange_identify(struct srv_exchange *exchange)
              srv_link_header(connection, "User-Agent"));
     if (is_request_id(given))
         memcpy(exchange->request_id, given, strlen(given) + 1);
-}
-
-const char *srv_exchange_known_method(const char *method)
-{
-    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (strcmp(method, known[i]) == 0)
-            return known[i];
-    }
-    return NULL;
-}
-
-void srv_exchange_describe(const struct srv_exchange *exchange, const struct api_timings *timings,
-                           char out[SRV_DESCRIPTION_SIZE])
-{
-    size_t used = 0;
-    out[0] = '\0';
-    if (timings->queued)
-        used += (size_t)snprintf(out + used, SRV_DESCRIPTION_SIZE - used, ",\"queue_seconds\":%.6f",
-                                 timings->queue);
-    if (timings->computed)
-        used += (size_t)snprintf(out + used, SRV_DESCRIPTION_SIZE - used,
-                                 ",\"infer_seconds\":%.6f,\"encode_seconds\":%.6f", timings->infer,
-                                 timings->encode);
-    if (exchange->traceparent[0] != '\0')
-        snprintf(out + used, SRV_DESCRIPTION_SIZE - used, ",\"trace_id\":\"%.*s\"", SRV_TRACE_ID_LENGTH,
-                 srv_trace_id(exchange->traceparent));
-}
-
-/* Nothing of the query, the headers or the body: they may hold secrets. */
-static void write_line(const struct srv_exchange *exchange, const char *method, int status, size_t bytes,
-                       double seconds)
-{
-    char id[2 * SRV_REQUEST_ID_SIZE + 2], agent[2 * SRV_USER_AGENT_SIZE + 2], more[SRV_DESCRIPTION_SIZE];
-    srv_exchange_describe(exchange, &exchange->reply.timings, more);
-    srv_log(exchange->http->service->log, SRV_LOG_INFO, "request",
-            "\"method\":\"%s\",\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,"
-            "\"client\":\"%s\",\"request_id\":%s,\"user_agent\":%s%s",
-            method, exchange->match.route, status, bytes, seconds, exchange->pass.client,
-            srv_log_quote(exchange->request_id, id, sizeof id),
-            srv_log_quote(exchange->user_agent, agent, sizeof agent), more);
-}
-
-void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes)
-{
-    struct srv_metrics *metrics = exchange->http->service->metrics;
-    const char *known = srv_exchange_known_method(exchange->method), *route = exchange->match.route;
-    const char *method = known == NULL ? "other" : known; // clients can invent others without end
-    const double seconds = srv_clock() - exchange->started;
-    srv_admit_leave(exchange); // before the client can have the answer and send the next
-    srv_metrics_add(metrics, SRV_M_HTTP_REQUESTS, 1, "method=\"%s\",route=\"%s\",code=\"%d\"", method, route,
-                    status);
-    srv_metrics_observe(metrics, SRV_M_HTTP_SECONDS, seconds, "route=\"%s\"", route);
-    srv_metrics_add(metrics, SRV_M_HTTP_IN_FLIGHT, -1, "");
-    if (status == SRV_CLIENT_GONE)
-        srv_metrics_add(metrics, SRV_M_CANCELLED, 1, "reason=\"client_gone\"");
-    if (exchange->http->options.access_log)
-        write_line(exchange, method, status, bytes, seconds);
-    atomic_fetch_sub(&exchange->http->pending, 1);
 }
 
 void srv_exchange_defer(struct srv_exchange *exchange)
@@ -292,6 +238,8 @@ void srv_exchange_send(struct srv_exchange *exchange, struct api_reply *reply)
     // Not followed any longer before it is resumed: the socket may be closed right after that.
     if (exchange->deferred)
         exchange->gone = srv_watcher_unfollow(http->watcher, exchange->watch);
+    if (exchange->gone) // and has no problem of ours
+        exchange->reply.facts.code = NULL;
     srv_exchange_record(exchange, exchange->gone ? SRV_CLIENT_GONE : exchange->reply.status,
                         exchange->gone        ? 0
                         : exchange->file >= 0 ? (size_t)exchange->file_length
@@ -342,6 +290,7 @@ void srv_exchange_render_problem(struct srv_exchange *exchange, const struct api
 {
     api_reply_init(reply, PROBLEM_LIMIT);
     reply->status = api_problem_status(problem->code);
+    reply->facts.code = api_problem_code_name(problem->code);
     snprintf(reply->content_type, sizeof reply->content_type, "application/problem+json");
     render_body(exchange, problem, &reply->body);
     if (reply->body.size == 0)

@@ -182,6 +182,20 @@ bool srv_guard_has_keys(struct srv_guard *guard)
     return guard->keys_file[0] != '\0';
 }
 
+int64_t srv_guard_next_expiry(struct srv_guard *guard)
+{
+    const int64_t now = (int64_t)time(NULL);
+    int64_t next = INT64_MAX;
+    pthread_mutex_lock(&guard->lock);
+    for (size_t i = 0; i < guard->keys.count; i++) {
+        const int64_t expires = guard->keys.items[i].expires;
+        if (expires > now && expires < next)
+            next = expires;
+    }
+    pthread_mutex_unlock(&guard->lock);
+    return next;
+}
+
 /* ---- names and pages ---- */
 
 /* The name in a Host header without its port. */

@@ -19,6 +19,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum srv_scope {
     SRV_SCOPE_ADMIN, /* first, so that an endpoint that says nothing is shut */
@@ -71,6 +72,9 @@ bool srv_guard_check(struct srv_guard *guard, const struct srv_guard_request *re
 /* One more request of this client; false with API_P_CLIENT_LIMIT. Each true is given back by leave. */
 bool srv_guard_enter(struct srv_guard *guard, const char *client, struct api_problem *problem);
 void srv_guard_leave(struct srv_guard *guard, const char *client);
+
+/* The Unix second at which the next key expires that has not; INT64_MAX when none does. */
+int64_t srv_guard_next_expiry(struct srv_guard *guard);
 
 /* True when there are keys. */
 bool srv_guard_has_keys(struct srv_guard *guard);

@@ -321,6 +321,19 @@ static enum efm_status init_locks(struct srv_http *http, struct efm_error *error
     return EFM_OK;
 }
 
+/* What never changes, and what must be there before it first happens: a counter that begins with 1 has not risen. */
+static void init_metrics(const struct srv_http *http)
+{
+    struct srv_metrics *metrics = http->service->metrics;
+    const struct srv_tls *tls = http->options.tls;
+    srv_metrics_set(metrics, SRV_M_HTTP_CONNECTIONS_MOST, http->options.connection_limit, "");
+    srv_metrics_set(metrics, SRV_M_READY, 1, "");
+    if (tls != NULL && tls->expires < INT64_MAX)
+        srv_metrics_set(metrics, SRV_M_TLS_EXPIRY, (double)tls->expires, "");
+    for (int code = API_P_NONE + 1; code < API_P_COUNT; code++)
+        srv_metrics_add(metrics, SRV_M_PROBLEMS, 0, "code=\"%s\"", api_problem_code_name(code));
+}
+
 enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_options *options,
                                 struct srv_service *service, struct efm_error *error)
 {
@@ -345,6 +358,7 @@ enum efm_status srv_http_create(struct srv_http **http, const struct srv_http_op
     // Before the first request can come.
     *http = made;
     service->http = made;
+    init_metrics(made);
     if (status == EFM_OK)
         status = start_daemon(made, options->address, error);
     made->options.tls = NULL; // lent for the start alone
@@ -368,11 +382,12 @@ bool srv_http_draining(const struct srv_http *http)
 void srv_http_announce_drain(struct srv_http *http)
 {
     atomic_store(&http->announced, true);
+    srv_metrics_set(http->service->metrics, SRV_M_READY, 0, "");
 }
 
 void srv_http_drain(struct srv_http *http)
 {
-    atomic_store(&http->announced, true);
+    srv_http_announce_drain(http);
     atomic_store(&http->draining, true);
 }
 

@@ -22,6 +22,7 @@
 #include "api/parameters.h"
 #include "api/problem.h"
 #include "server/http/guard.h"
+#include "server/log.h"
 #include "server/service.h"
 
 #include <stdatomic.h>
@@ -80,6 +81,8 @@ const struct api_message *srv_exchange_message(const struct srv_exchange *exchan
 const char *srv_exchange_name(const struct srv_exchange *exchange); /* what stood for {name}; "" for none */
 const char *srv_exchange_request_id(const struct srv_exchange *exchange);
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name); /* "" when absent */
+/* The model that the request names elsewhere than in its path: a valid name, for the log. Before the answer, and not beside it. */
+void srv_exchange_name_model(struct srv_exchange *exchange, const char *name);
 /* The traceparent that the request came with, well-formed, or "". */
 const char *srv_exchange_traceparent(const struct srv_exchange *exchange);
 double
@@ -163,11 +166,11 @@ struct srv_http_options {
     uint16_t port;       /* 0: any free one */
     size_t max_body, max_image_body;
     unsigned connection_limit;
-    unsigned idle_timeout;     /* seconds without a byte */
-    double header_timeout;     /* for the headers; 0, or more than body_timeout: as that */
-    double body_timeout;       /* seconds for a whole request to arrive */
-    unsigned event_threads;    /* >= 1 */
-    bool access_log;           /* a line in the log for every request */
+    unsigned idle_timeout;  /* seconds without a byte */
+    double header_timeout;  /* for the headers; 0, or more than body_timeout: as that */
+    double body_timeout;    /* seconds for a whole request to arrive */
+    unsigned event_threads; /* >= 1 */
+    enum srv_access_log access_log;
     struct srv_guard *guard;   /* borrowed; NULL: everything is open to everybody */
     const struct srv_tls *tls; /* borrowed until create returns; NULL: plain HTTP */
     size_t max_buffered;       /* bytes of bodies being received, over all connections: past it 429 */

@@ -3,6 +3,7 @@
  *   http.c      libmicrohttpd's callbacks, the only file that includes microhttpd.h
  *   request.c   the stages of a request: headers, body, endpoint, end
  *   exchange.c  the exchange and its answer
+ *   record.c    what is counted and logged of it
  *   outcome.c, conditions.c, coding.c   what the client knows already, or takes in fewer bytes
  *   direct.c    answers written on the socket while a body is still coming
  *   router.c    target and method to endpoint
@@ -42,7 +43,7 @@ struct MHD_Daemon;
 enum {
     SRV_REQUEST_ID_SIZE = 129,
     SRV_USER_AGENT_SIZE = 81,
-    SRV_DESCRIPTION_SIZE = 256,
+    SRV_DESCRIPTION_SIZE = 512,
     SRV_TIMINGS_SIZE = 128,
     SRV_CLIENT_GONE = 499
 };
@@ -105,6 +106,7 @@ struct srv_exchange {
     struct api_message message;
     struct srv_guard_pass pass; /* what the guard found; its share is taken while `entered` */
     bool entered;
+    char model[API_NAME_SIZE]; /* that the endpoint was asked for; "": not known */
     struct srv_body body;
     void *upload; /* owned, in place of the body; NULL: none, or taken */
     /* of the event thread */
@@ -139,10 +141,12 @@ enum srv_ending { SRV_ENDED_WELL, SRV_ENDED_LATE, SRV_ENDED_BROKEN, SRV_ENDED_ST
 struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Connection *connection,
                                          struct srv_watch *watch, const char *uri);
 void srv_exchange_unref(struct srv_exchange *exchange);
-/* Counts and logs the one line of a request. */
+/* record.c: counts and logs the one line of a request. */
 void srv_exchange_record(struct srv_exchange *exchange, int status, size_t bytes);
-/* Members of a log line, with a leading comma: where the time went, and the trace. */
-void srv_exchange_describe(const struct srv_exchange *exchange, const struct api_timings *timings,
+/* The model that the endpoint or the path names; "": none is known. */
+const char *srv_exchange_model(const struct srv_exchange *exchange);
+/* Members of a log line, with a leading comma: what the answer was, where the time went, and the trace. */
+void srv_exchange_describe(const struct srv_exchange *exchange, const struct api_reply *reply,
                            char out[SRV_DESCRIPTION_SIZE]);
 /* `method` as a constant, NULL when it is an unusual one. */
 const char *srv_exchange_known_method(const char *method);
@@ -171,7 +175,9 @@ void srv_exchange_each_header(const struct srv_exchange *exchange, const struct 
                               void (*visit)(void *context, const char *name, const char *value),
                               void *context);
 
-/* request.c: the stages, all called by the connection's event thread. */
+/* request.c: health and metrics, which are asked all the time and answered until the very end. */
+bool srv_is_probe(const char *route);
+/* The stages, all called by the connection's event thread. */
 enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method);
 enum srv_verdict srv_request_take(struct srv_exchange *exchange, const void *data, size_t size);
 enum srv_verdict srv_request_finish(struct srv_exchange *exchange);

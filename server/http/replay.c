@@ -39,9 +39,11 @@ void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply)
     struct api_reply answer = *reply;
     char id[2 * SRV_REQUEST_ID_SIZE + 2], more[SRV_DESCRIPTION_SIZE], timings[SRV_TIMINGS_SIZE];
     api_reply_init(reply, 0);
+    if (answer.facts.model[0] == '\0')
+        snprintf(answer.facts.model, sizeof answer.facts.model, "%s", srv_exchange_model(exchange));
     unlist(http, detached);
     const double seconds = srv_clock() - exchange->started;
-    srv_exchange_describe(exchange, &answer.timings, more);
+    srv_exchange_describe(exchange, &answer, more);
     srv_log(http->service->log, SRV_LOG_INFO, "replayed",
             "\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,\"request_id\":%s%s",
             exchange->match.route, answer.status, answer.body.size, seconds,

@@ -42,13 +42,12 @@ static bool body_length(const struct srv_exchange *exchange, int64_t *length, st
     return true;
 }
 
-/* Health and metrics are there until the very end. */
-static bool is_exempt(const char *route)
+bool srv_is_probe(const char *route)
 {
-    static const char *const exempt[] = {"/livez",   "/readyz",         "/health",
+    static const char *const probes[] = {"/livez",   "/readyz",         "/health",
                                          "/metrics", "/v2/health/live", "/v2/health/ready"};
-    for (size_t i = 0; i < sizeof exempt / sizeof exempt[0]; i++) {
-        if (strcmp(route, exempt[i]) == 0)
+    for (size_t i = 0; i < sizeof probes / sizeof probes[0]; i++) {
+        if (strcmp(route, probes[i]) == 0)
             return true;
     }
     return false;
@@ -85,7 +84,8 @@ static bool admit(struct srv_exchange *exchange, int64_t *length, struct api_pro
         !srv_route(options->routes, options->route_count, exchange->method, &exchange->target,
                    &exchange->match, problem))
         return false;
-    if (atomic_load(&http->draining) && !is_exempt(exchange->match.route))
+    // health and metrics are there until the very end
+    if (atomic_load(&http->draining) && !srv_is_probe(exchange->match.route))
         return refuse_draining(exchange, problem);
     const struct srv_endpoint *endpoint = exchange->match.endpoint;
     // a browser asks whether it may (OPTIONS) without the key
@@ -304,5 +304,6 @@ void srv_request_late(int socket, void *context)
                     headers ? options->header_timeout : options->body_timeout);
     srv_exchange_render_problem(exchange, &problem, &reply);
     srv_direct_send(socket, exchange, &reply);
+    exchange->reply.facts = reply.facts; // it is recorded when the connection ends
     api_reply_release(&reply);
 }

@@ -5,6 +5,7 @@
 #include "server/http/secret_file.h"
 
 #include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <string.h>
 
 const char srv_tls_priorities[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
@@ -35,6 +36,20 @@ static enum efm_status check(const struct efm_buffer *certificate, const struct 
                          gnutls_strerror(refused));
 }
 
+static int64_t expiry(const struct efm_buffer *certificate)
+{
+    const gnutls_datum_t pem = {certificate->data, (unsigned)certificate->size};
+    gnutls_x509_crt_t first;
+    if (gnutls_x509_crt_init(&first) != GNUTLS_E_SUCCESS)
+        return INT64_MAX;
+    // RFC 5280 has a time for certificates without an end, which GnuTLS gives as -1
+    const time_t end = gnutls_x509_crt_import(first, &pem, GNUTLS_X509_FMT_PEM) == GNUTLS_E_SUCCESS
+                           ? gnutls_x509_crt_get_expiration_time(first)
+                           : (time_t)-1;
+    gnutls_x509_crt_deinit(first);
+    return end < 0 ? INT64_MAX : (int64_t)end;
+}
+
 enum efm_status srv_tls_read(struct srv_tls *tls, const char *certificate_file, const char *key_file,
                              struct efm_error *error)
 {
@@ -51,6 +66,7 @@ enum efm_status srv_tls_read(struct srv_tls *tls, const char *certificate_file, 
         tls->certificate = copy_text(&certificate);
         tls->key = copy_text(&key);
         tls->key_size = key.size;
+        tls->expires = expiry(&certificate);
         if (tls->certificate == NULL || tls->key == NULL)
             status = efm_error_set(error, EFM_E_MEMORY, "no memory for the certificate");
     }

@@ -11,10 +11,12 @@
 #include "core/base/status.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct srv_tls {
     char *certificate, *key; /* PEM, owned; the certificate may be followed by its chain */
     size_t key_size;
+    int64_t expires; /* of the first certificate, Unix seconds; INT64_MAX: not known, or never */
 };
 
 /* EFM_E_IO, EFM_E_FORMAT when they are no PEM, or the key is not that of the certificate. */

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Documents and program agree: every flag of `efmd --help` is explained in README.md or docs/, every flag and
-every metric named there exists, every path that a document says to look at is there. Argument: the program."""
+every metric named there exists, every path that a document says to look at is there. Blocks of YAML parse, where
+there is a parser, and so do the alerts, which look at metrics that exist. Argument: the program."""
 
 import os
 import re
@@ -9,6 +10,35 @@ import subprocess
 import sys
 
 import sources
+
+
+ALERTS = "deploy/prometheus-alerts.yml"
+
+
+def yaml_texts(texts):
+    for name, text in texts.items():
+        for block in re.findall(r"```yaml\n(.*?)```", text, re.S):
+            yield name, block
+    yield ALERTS, sources.read_text(ALERTS)
+
+
+def check_yaml(texts, flags, metrics):
+    try:
+        import yaml
+    except ImportError:
+        yaml = None
+    for name, text in yaml_texts(texts):
+        try:
+            if yaml is not None and not isinstance(yaml.safe_load(text), dict):
+                yield f"{name}: a block of YAML is no mapping"
+        except yaml.YAMLError as error:
+            yield f"{name}: {error}"
+        for flag in re.findall(r"(?<![\w-])(--[a-z][a-z0-9-]+)=", text):
+            if flag not in flags:
+                yield f"{name}: efmd has no {flag}"
+        for metric in re.findall(r"\befm_[a-z_]+", text):
+            if metric not in metrics:
+                yield f"{name}: there is no metric {metric}"
 
 
 def documents():
@@ -39,6 +69,7 @@ def main():
         for metric in re.findall(r"\befm_[a-z_]+_(?:total|seconds|bytes|in_flight|info|images)\b", text):
             if metric not in metrics:
                 complaints.append(f"{name}: there is no metric {metric}")
+    complaints += check_yaml(texts, flags, metrics)
     sources.report(complaints, "documents")
 
 

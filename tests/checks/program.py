@@ -37,6 +37,8 @@ def main():
                 ("queue = 5\n", {"EFM_BATCH": "8"}, ["--access-log", "off"], True),
                 ("queue = none\n", {}, [], False),
                 ("quueue = 5\n", {}, [], False),
+                ("access-log = work\n", {}, [], True),
+                ("access-log = off\n", {}, ["--access-log", "errors"], True),
                 ("", {"EFM_BATCH": "0"}, [], False),
                 ("", {}, ["--access-log", "maybe"], False),
                 ("", {}, ["--header-timeout", "0"], False),

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The linter of Prometheus over the metrics of an efmd that has worked: names, units, help.
+# The linter of Prometheus over the metrics of an efmd that has worked: names, units, help; and the alerts, which
+# say nothing of a daemon that is well and something of each thing that can be wrong.
 #
 #   promtool.sh EFMD   skipped (77) where promtool is not installed
 set -euo pipefail
 source "$(dirname "$0")/contract/common.sh"
 command -v promtool >/dev/null || skip "promtool (Debian's prometheus) is not installed"
+promtool check rules "$root/deploy/prometheus-alerts.yml" || fail "promtool complains of the alerts"
+promtool test rules "$root/tests/clients/alerts_test.yml" || fail "the alerts do not say what they should"
 
 start_daemon
 make_world

@@ -68,6 +68,8 @@ static void hanging_up_frees_the_lines(void **state)
         assert_true(test_daemon_metric(&server, "efm_late_evaluations_total", NULL) == 0);
     }
     assert_true(test_daemon_metric(&server, "efm_cancelled_total", NULL) >= 4);
+    // nobody was told of a problem
+    assert_true(test_daemon_metric(&server, "efm_problems_total", NULL) == 0);
 }
 
 static void others_do_not_notice(void **state)

@@ -82,6 +82,59 @@ static void computed_answers_tell_their_times(void **state)
     assert_true(found);
 }
 
+/* True when the log has a line of this request id with all of `members`; lines are written before their answers leave. */
+static bool is_logged(const char *id, const char *members)
+{
+    char line[4096];
+    FILE *log = fopen(server.log, "r");
+    bool found = false;
+    assert_non_null(log);
+    while (fgets(line, sizeof line, log) != NULL)
+        found |= strstr(line, "\"event\":\"request\"") != NULL && strstr(line, id) != NULL &&
+                 strstr(line, members) != NULL;
+    fclose(log);
+    return found;
+}
+
+static void the_log_tells_of_the_work(void **state)
+{
+    struct test_request generate = {.method = "POST",
+                                    .path = "/v1/generate?model=plane&n=3&solver=euler&steps=7"};
+    const struct {
+        struct test_request request;
+        int status;
+        const char *members;
+    } rows[] = {
+        {generate, 200, ",\"model\":\"plane\",\"results\":3,\"evaluations\":"},
+        {json_to("/v1/models/plane/field", "{\"points\":[[0,0,1],[0,1,1]]}"), 200,
+         ",\"model\":\"plane\",\"results\":2,\"evaluations\":2"},
+        {json_to("/v1/models/plane/trace", "{\"starts\":[[0.1,0.2]],\"points\":4}"), 200,
+         ",\"model\":\"plane\",\"results\":1,\"evaluations\":"},
+        {json_to("/v1/images/generations", "{\"model\":\"pictures\",\"prompt\":\"\",\"n\":2}"), 200,
+         ",\"model\":\"pictures\",\"results\":2,\"evaluations\":"},
+        {json_to("/v1/images/generations", "{\"model\":\"nobody\",\"prompt\":\"\"}"), 404,
+         ",\"code\":\"unknown_model\""},
+        {{.method = "POST", .path = "/v1/generate?model=nobody"},
+         404,
+         ",\"code\":\"unknown_model\",\"model\":\"nobody\""},
+        {{.path = "/v1/models/plane/weights"}, 200, ",\"model\":\"plane\""},
+        {{.path = "/v1/models"}, 200, "\"route\":\"/v1/models\""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct test_request request = rows[i].request;
+        char header[64], id[32];
+        snprintf(id, sizeof id, "\"told-%zu\"", i);
+        snprintf(header, sizeof header, "X-Request-Id: told-%zu", i);
+        request.header = header;
+        test_expect_request(&server, &request, rows[i].status);
+        if (!is_logged(id, rows[i].members))
+            fail_msg("no line of %s has %s", request.path, rows[i].members);
+    }
+    assert_false(is_logged("\"told-7\"", "\"model\":"));
+    assert_false(is_logged("\"told-6\"", "\"results\":"));
+}
+
 static void other_answers_tell_what_they_know(void **state)
 {
     struct test_reply reply;
@@ -124,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(computed_answers_tell_their_times),
+        cmocka_unit_test(the_log_tells_of_the_work),
         cmocka_unit_test(other_answers_tell_what_they_know),
         cmocka_unit_test(problems_name_their_trace),
     };

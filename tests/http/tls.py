@@ -99,6 +99,9 @@ def test_usual(server):
     check(status == 200 and json.loads(body), f"generate: {status} {body}")
     status, top, weights = server.ask("GET", "/v1/models/plane/weights")
     check(status == 200 and weights, f"a file: {status}")
+    status, top, metrics = server.ask("GET", "/metrics")
+    expires = [float(line.split()[1]) for line in metrics.decode().splitlines() if line.startswith("efm_tls_certificate_expiry_timestamp_seconds ")]
+    check(len(expires) == 1 and 1.9 < (expires[0] - time.time()) / 86400 < 2.1, f"the end of the certificate: {expires}")
     status, top, part = server.ask("GET", "/v1/models/plane/weights", b"", "Range: bytes=3-9")
     check(status == 206 and part == weights[3:10], f"a part of a file: {status}")
 

@@ -204,7 +204,7 @@ const struct srv_http_options world_usual = {
     .header_timeout = 20,
     .body_timeout = 20,
     .event_threads = 1,
-    .access_log = true,
+    .access_log = SRV_ACCESS_LOG_ON,
     .max_buffered = 64 << 20,
 };
 

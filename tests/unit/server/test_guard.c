@@ -155,6 +155,22 @@ static void what_is_no_key_is_named_by_its_line(void **state)
     assert_int_equal(srv_keys_parse(&keys, "a infer \0aaaaaaaaaaaaaaaaaaaaaaa", 32, &error), EFM_E_FORMAT);
 }
 
+static void the_next_key_to_expire_is_known(void **state)
+{
+    (void)state;
+    write_keys("ci infer " CI_KEY "\nold infer sk_long_forgotten_2 2020-05-05\n");
+    make(&(struct srv_guard_options){.keys_file = path});
+    assert_true(srv_guard_next_expiry(guard) == INT64_MAX); // what is over does not hide what comes
+    write_keys("a infer " CI_KEY " 2999-02-01\nb infer " OPS_KEY
+               " 2999-01-01\nold infer sk_long_forgotten_2 2020-05-05\n");
+    make(&(struct srv_guard_options){.keys_file = path});
+    int64_t expected;
+    assert_true(srv_day_end("2999-01-01", &expected));
+    assert_true(srv_guard_next_expiry(guard) == expected);
+    make(&(struct srv_guard_options){.keys_file = ""});
+    assert_true(srv_guard_next_expiry(guard) == INT64_MAX);
+}
+
 static void keys_have_scopes(void **state)
 {
     (void)state;
@@ -325,6 +341,7 @@ int main(void)
         cmocka_unit_test(days_end),
         cmocka_unit_test(files_of_keys_are_read),
         cmocka_unit_test(what_is_no_key_is_named_by_its_line),
+        cmocka_unit_test(the_next_key_to_expire_is_known),
         cmocka_unit_test(keys_have_scopes),
         cmocka_unit_test(a_changed_file_is_read_again),
         cmocka_unit_test(without_keys_only_loopback_is_changed),

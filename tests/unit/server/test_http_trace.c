@@ -2,6 +2,8 @@
 // What is known of a request afterwards: its trace, its times, its line in the log.
 #include "server/http/http_internal.h"
 #include "server/http/trace.h"
+#include "server/log.h"
+#include "server/metrics.h"
 #include "tests/unit/server/http_world.h"
 
 #include <setjmp.h>
@@ -137,16 +139,73 @@ static void a_long_user_agent_is_cut(void **state)
     assert_non_null(strstr(world_log(), cut));
 }
 
-static void the_log_can_be_without_requests(void **state)
+static void the_log_holds_the_requests_that_are_wanted(void **state)
+{
+    static const struct {
+        const char *word;
+        bool work, probe, error;
+    } rows[] = {{"on", true, true, true},
+                {"work", true, false, true},
+                {"errors", false, false, true},
+                {"off", false, false, false}};
+    struct srv_http_options options = world_usual;
+    (void)state;
+    assert_false(srv_access_log_parse("", &options.access_log));
+    assert_false(srv_access_log_parse("On", &options.access_log));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_true(srv_access_log_parse(rows[i].word, &options.access_log));
+        world_start(&options);
+        assert_int_equal(peer_status(world.port, "GET", "/hello", "", NULL), 200);
+        assert_int_equal(peer_status(world.port, "GET", "/livez", "", NULL), 200);
+        assert_int_equal(peer_status(world.port, "GET", "/nothing", "", NULL), 404);
+        const char *log = world_log();
+        assert_int_equal(strstr(log, "\"route\":\"/hello\"") != NULL, rows[i].work);
+        assert_int_equal(strstr(log, "\"route\":\"/livez\"") != NULL, rows[i].probe);
+        assert_int_equal(strstr(log, "\"status\":404") != NULL, rows[i].error);
+        assert_true(world_metric("efm_http_requests_total{method=\"GET\",route=\"/hello\",code=\"200\"}") ==
+                    1);
+        world_stop();
+    }
+}
+
+static void problems_are_counted_and_logged_by_their_code(void **state)
+{
+    (void)state;
+    // there from the start, so that the first one is a rise
+    struct efm_buffer out = efm_buffer_limited(1 << 20);
+    srv_metrics_render(world.service.metrics, &out);
+    assert_int_equal(efm_buffer_append(&out, "", 1), EFM_OK);
+    assert_non_null(strstr((char *)out.data, "\nefm_problems_total{code=\"storage_failed\"} 0\n"));
+    efm_buffer_release(&out);
+    assert_int_equal(peer_status(world.port, "GET", "/hello", "", NULL), 200);
+    assert_null(strstr(world_log(), "\"code\":"));
+    assert_int_equal(peer_status(world.port, "GET", "/nothing", "", NULL), 404);
+    assert_int_equal(peer_status(world.port, "GET", "/overflows", "", NULL), 503);
+    assert_non_null(strstr(world_log(), ",\"code\":\"not_found\"}"));
+    assert_non_null(strstr(world_log(), ",\"code\":\"insufficient_memory\"}"));
+    assert_true(world_metric("efm_problems_total{code=\"not_found\"}") == 1);
+    assert_true(world_metric("efm_problems_total{code=\"insufficient_memory\"}") == 1);
+}
+
+static void a_request_that_comes_too_slowly_is_a_problem(void **state)
 {
     struct srv_http_options options = world_usual;
     (void)state;
-    options.access_log = false;
+    options.body_timeout = 0.2;
     world_start(&options);
-    assert_int_equal(peer_status(world.port, "GET", "/hello", "", NULL), 200);
-    assert_string_equal(world_log(), "");
-    assert_true(world_metric("efm_http_requests_total{method=\"GET\",route=\"/hello\",code=\"200\"}") == 1);
+    assert_int_equal(peer_status(world.port, "POST", "/echo", "Content-Length: 5\r\n", NULL), 408);
+    peer_sleep(0.3);
+    assert_true(world_metric("efm_problems_total{code=\"request_timeout\"}") == 1);
     world_stop();
+}
+
+static void what_the_server_may_have_is_shown(void **state)
+{
+    (void)state;
+    assert_true(world_metric("efm_http_connections_limit") == world_usual.connection_limit);
+    assert_true(world_metric("efm_ready") == 1);
+    srv_http_announce_drain(world.http);
+    assert_true(world_metric("efm_ready") == 0);
 }
 
 int main(void)
@@ -159,7 +218,10 @@ int main(void)
         SERVED(times_are_written_as_they_are_known),
         SERVED(the_log_holds_no_secrets),
         SERVED(a_long_user_agent_is_cut),
-        cmocka_unit_test(the_log_can_be_without_requests),
+        cmocka_unit_test(the_log_holds_the_requests_that_are_wanted),
+        SERVED(problems_are_counted_and_logged_by_their_code),
+        cmocka_unit_test(a_request_that_comes_too_slowly_is_a_problem),
+        SERVED(what_the_server_may_have_is_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
