@@ -100,6 +100,7 @@ struct srv_exchange {
     char *uri;                              /* owned, as sent */
     struct srv_target target;
     struct srv_match match;
+    const char *head_end; /* past the headers as they lie in memory; NULL: not known */
     const char
         *method; /* as sent; the message says GET for HEAD. Outlives the request if an endpoint has it */
     struct api_message message;
@@ -180,7 +181,8 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 /* srv_watcher_late for bodies: writes a 408; `context` is the exchange. */
 void srv_request_late(int socket, void *context);
 
-/* head.c: what can be said against the headers alone: too many, a coding or an expectation that is not taken. */
+/* head.c: what can be said against the headers alone: lines that others may read in another way, too many, a coding or an
+ * expectation that is not taken. */
 bool srv_head_check(struct srv_exchange *exchange, struct api_problem *problem);
 
 /* upload.c: the body, given to the endpoint. False with a problem; an upload that had begun is then to be
@@ -226,7 +228,11 @@ void srv_link_suspend(struct MHD_Connection *connection);
 void srv_link_resume(struct MHD_Connection *connection);
 const char *srv_link_header(struct MHD_Connection *connection, const char *name); /* "" when absent */
 size_t srv_link_count(struct MHD_Connection *connection, const char *name);       /* how often it is there */
-void srv_link_measure(struct MHD_Connection *connection, size_t *count, size_t *bytes); /* of all headers */
+/* Every header as it came, in their order. */
+void srv_link_each(struct MHD_Connection *connection,
+                   void (*visit)(void *context, const char *name, const char *value), void *context);
+/* What lies behind the head, of which `method` is the beginning; NULL when that is not known. */
+const char *srv_link_head_end(struct MHD_Connection *connection, const char *method);
 const char *srv_link_reason(int status);
 void *srv_link_session(struct MHD_Connection *connection); /* of TLS; NULL without */
 /* The peer's address as text, "" when it is none of the Internet's. */

@@ -150,6 +150,7 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
         return SRV_CLOSE;
     srv_watcher_arm(http->watcher, exchange->watch, exchange->started + http->options.body_timeout, NULL);
     exchange->method = known == NULL ? method : known;
+    exchange->head_end = srv_link_head_end(exchange->connection, method);
     srv_exchange_identify(exchange);
     if (!admit(exchange, &length, &problem)) {
         count_refusal(exchange, problem.code);

@@ -360,6 +360,61 @@ static void a_strange_transfer_coding_is_refused(void **state)
     close(peer);
 }
 
+/* Between a proxy and this server each of these could be two requests, or one. */
+static void a_head_that_can_be_read_in_two_ways_is_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t size;
+    } heads[] = {
+#define HEAD(text) {text, sizeof text - 1}
+        HEAD("Host: x\r\nContent-Length : 58\r\n\r\n"),
+        HEAD("Host: x\r\nContent-Length\t: 58\r\n\r\n"),
+        HEAD("Host: x\r\nContent-Length: 58\r\nTransfer-Encoding : chunked\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\rContent-Length: 58\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\r\r\n\r\n"),
+        HEAD("Host: x\r\nContent\rLength: 58\r\n\r\n"),
+        HEAD("Host: x\r\nContent-\xc4: 58\r\n\r\n"),
+        HEAD("Host: x\r\n: 58\r\n\r\n"),
+        HEAD("Host: x\r\n:\r\nX: /hello HTTP/1.1\r\nHost: x\r\n\r\n"), // which is a request line, too
+        HEAD("Host: x\r\n\0Content-Length: 58\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\0Content-Length: 58\r\nY: b\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\0Content-Length: 58\r\n\r\n"),
+        HEAD("Host: x\r\nContent-: 58\r\n Length\r\n\r\n"), // a line that goes on
+        HEAD("Host: x\r\nContent-: 58\r\n\tLength\r\nY: b\r\n\r\n"),
+        HEAD("Host: x\r\nHost: y\r\n\r\n"),
+        HEAD("Host: x\r\nhost: x\r\n\r\n"),
+#undef HEAD
+    };
+    struct peer_answer answer;
+    (void)state;
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        int peer = peer_dial(world.port);
+        peer_send(peer, "GET /hello HTTP/1.1\r\n");
+        assert_true(peer_send_bytes(peer, heads[i].text, heads[i].size));
+        peer_send(peer, "DELETE /things/x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        if (!peer_read(peer, &answer) || answer.status != 400)
+            fail_msg("head %zu: %d", i, answer.status);
+        world_assert_problem(&answer, 400, "malformed_request");
+        assert_string_equal(peer_header(&answer, "Connection"), "close");
+        peer_answer_release(&answer);
+        assert_false(peer_read(peer, &answer)); // and nothing behind it is a request
+        close(peer);
+    }
+    assert_int_equal(atomic_load(&world.calls), 0);
+    // lines may end by a line feed alone, and values be empty or far from their names
+    int peer = peer_dial(world.port);
+    peer_send(
+        peer,
+        "GET /hello HTTP/1.1\nHost: x\nX:\nX-Y_z!: \t a\n\nGET /hello HTTP/1.1\r\nHost:x\r\nX:\r\n\r\n");
+    for (int i = 0; i < 2; i++) {
+        assert_true(peer_read(peer, &answer));
+        assert_int_equal(answer.status, 200);
+        peer_answer_release(&answer);
+    }
+    close(peer);
+}
+
 /* A byte now and then keeps the idle timeout away, but not this one. */
 static void slow_headers_end_with_408(void **state)
 {
@@ -399,12 +454,19 @@ int main(void)
 {
 #define SERVED(test) cmocka_unit_test_setup_teardown(test, world_start_usual, world_stop_usual)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(accept_encoding_is_weighed),      SERVED(json_comes_as_gzip_to_who_takes_it),
-        SERVED(what_gains_nothing_is_sent_as_it_is),       SERVED(head_agrees_with_get),
-        cmocka_unit_test(lists_of_tags_are_read_strictly), cmocka_unit_test(dates_are_read_in_three_forms),
-        SERVED(what_is_known_is_not_sent_again),           SERVED(a_coded_body_is_refused),
-        SERVED(only_100_continue_can_be_expected),         SERVED(heads_are_bounded),
-        SERVED(a_strange_transfer_coding_is_refused),      cmocka_unit_test(slow_headers_end_with_408),
+        cmocka_unit_test(accept_encoding_is_weighed),
+        SERVED(json_comes_as_gzip_to_who_takes_it),
+        SERVED(what_gains_nothing_is_sent_as_it_is),
+        SERVED(head_agrees_with_get),
+        cmocka_unit_test(lists_of_tags_are_read_strictly),
+        cmocka_unit_test(dates_are_read_in_three_forms),
+        SERVED(what_is_known_is_not_sent_again),
+        SERVED(a_coded_body_is_refused),
+        SERVED(only_100_continue_can_be_expected),
+        SERVED(heads_are_bounded),
+        SERVED(a_strange_transfer_coding_is_refused),
+        SERVED(a_head_that_can_be_read_in_two_ways_is_refused),
+        cmocka_unit_test(slow_headers_end_with_408),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
