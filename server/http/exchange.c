@@ -69,6 +69,7 @@ void srv_exchange_unref(struct srv_exchange *exchange)
         close(exchange->file);
     srv_detached_free(exchange->detached);
     srv_body_release(&exchange->body);
+    srv_head_release(exchange);
     srv_target_release(&exchange->target);
     api_reply_release(&exchange->reply);
     efm_buffer_release(&exchange->spare);
@@ -94,7 +95,7 @@ const char *srv_exchange_request_id(const struct srv_exchange *exchange)
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name)
 {
     if (exchange->detached == NULL)
-        return srv_link_header(exchange->connection, name);
+        return srv_head_value(exchange, name);
     if (strcasecmp(name, "Content-Type") == 0)
         return exchange->detached->content_type;
     return strcasecmp(name, "Accept") == 0 ? exchange->detached->accept : "";
@@ -144,7 +145,7 @@ void srv_exchange_identify(struct srv_exchange *exchange)
     const char *given = srv_link_header(connection, "X-Request-Id");
     if (srv_link_count(connection, "traceparent") == 1)
         srv_trace_parse(srv_link_header(connection, "traceparent"), exchange->traceparent);
-    exchange->gzip = srv_accepts_gzip(srv_link_header(connection, "Accept-Encoding"));
+    exchange->gzip = srv_accepts_gzip(srv_head_value(exchange, "Accept-Encoding"));
     snprintf(exchange->user_agent, sizeof exchange->user_agent, "%s",
              srv_link_header(connection, "User-Agent"));
     if (is_request_id(given))

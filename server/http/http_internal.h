@@ -86,6 +86,16 @@ enum srv_phase {
     SRV_PHASE_HANDLED, /* the endpoint has it */
 };
 
+enum { SRV_LISTS = 5 };
+
+/* What the headers are like, all together. */
+struct srv_head {
+    size_t count, bytes, hosts;
+    bool broken;                        /* some can be read in more than one way */
+    const char *end;                    /* of the last value; NULL: there is none */
+    struct efm_buffer lists[SRV_LISTS]; /* owned; see srv_head_value. Empty: the header is as it came */
+};
+
 struct srv_exchange {
     struct srv_http *http;             /* borrowed */
     struct MHD_Connection *connection; /* borrowed, valid until the request ends; NULL when detached */
@@ -100,6 +110,7 @@ struct srv_exchange {
     char *uri;                              /* owned, as sent */
     struct srv_target target;
     struct srv_match match;
+    struct srv_head head;
     const char *head_end; /* past the headers as they lie in memory; NULL: not known */
     const char
         *method; /* as sent; the message says GET for HEAD. Outlives the request if an endpoint has it */
@@ -181,7 +192,13 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 /* srv_watcher_late for bodies: writes a 408; `context` is the exchange. */
 void srv_request_late(int socket, void *context);
 
-/* head.c: what can be said against the headers alone: lines that others may read in another way, too many, a coding or an
+/* head.c: takes the blanks at the end off all values (RFC 9110, 5.5), joins what came in several lines and is one list, and keeps
+ * what is to be said against the lines. Before anything else looks at the headers. */
+void srv_head_read(struct srv_exchange *exchange);
+/* The header, in one piece; "" when absent. */
+const char *srv_head_value(const struct srv_exchange *exchange, const char *name);
+void srv_head_release(struct srv_exchange *exchange);
+/* What can be said against the headers alone: lines that others may read in another way, too many, a coding or an
  * expectation that is not taken. */
 bool srv_head_check(struct srv_exchange *exchange, struct api_problem *problem);
 

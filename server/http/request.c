@@ -68,7 +68,7 @@ static void fill_message(struct srv_exchange *exchange)
     message->path = exchange->target.path;
     message->query = exchange->target.query;
     message->content_type = srv_link_header(exchange->connection, "Content-Type");
-    message->accept = srv_link_header(exchange->connection, "Accept");
+    message->accept = srv_head_value(exchange, "Accept");
 }
 
 /* All that can be refused before the body is read. */
@@ -151,6 +151,7 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
     srv_watcher_arm(http->watcher, exchange->watch, exchange->started + http->options.body_timeout, NULL);
     exchange->method = known == NULL ? method : known;
     exchange->head_end = srv_link_head_end(exchange->connection, method);
+    srv_head_read(exchange);
     srv_exchange_identify(exchange);
     if (!admit(exchange, &length, &problem)) {
         count_refusal(exchange, problem.code);

@@ -259,6 +259,58 @@ static void what_is_known_is_not_sent_again(void **state)
     close(peer);
 }
 
+/* ---- values ---- */
+
+static void blanks_around_a_value_are_no_part_of_it(void **state)
+{
+    struct peer_answer answer;
+    (void)state;
+    peer_ask(world.port, "POST", "/echo", "X-Test: \t two words \t\r\nX-Request-Id: mine \r\nAccept:  \r\n",
+             "", 0, &answer);
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(peer_header(&answer, "Echo-Test"), "two words");
+    assert_string_equal(peer_header(&answer, "X-Request-Id"), "mine");
+    assert_null(peer_header(&answer, "Echo-Accept")); // nothing is no header
+    peer_answer_release(&answer);
+    assert_int_equal(conditional("GET", "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\t\r\n"), 304);
+    // who expects it is told to go on, too
+    int peer = peer_dial(world.port);
+    peer_send(peer, "POST /echo HTTP/1.1\r\nHost: x \r\nExpect: 100-continue \r\nContent-Length: 4\r\n\r\n");
+    assert_true(peer_read_head(peer, &answer));
+    assert_int_equal(answer.status, 100);
+    peer_send(peer, "body");
+    assert_true(peer_read(peer, &answer));
+    assert_int_equal(answer.status, 200);
+    peer_answer_release(&answer);
+    // the library has seen no chunks in this one, and would take them for what is in them
+    peer_send(peer, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked \r\n\r\n");
+    assert_true(peer_read(peer, &answer));
+    world_assert_problem(&answer, 400, "malformed_request");
+    peer_answer_release(&answer);
+    close(peer);
+}
+
+static void lines_of_a_list_are_one_list(void **state)
+{
+    struct peer_answer answer;
+    (void)state;
+    assert_int_equal(conditional("GET", "If-None-Match: \"x\"\r\nIf-None-Match: \"abc\"\r\n"), 304);
+    assert_int_equal(
+        conditional("GET", "if-none-match: \"x\"\r\nX: y\r\nIf-None-Match:\r\nIF-NONE-MATCH: \"z\"\r\n"),
+        200);
+    // no list that a list could be
+    assert_int_equal(conditional("GET", "If-None-Match: \"abc\"\r\nIf-None-Match: *\r\n"), 200);
+    peer_ask(world.port, "GET", "/text?n=5000", "Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n", NULL, 0,
+             &answer);
+    assert_string_equal(peer_header(&answer, "Content-Encoding"), "gzip");
+    peer_answer_release(&answer);
+    peer_ask(world.port, "POST", "/echo", "Accept: a/b\r\nAccept: c/d;q=0.5 \r\nX-Test: 1\r\nX-Test: 2\r\n",
+             "", 0, &answer);
+    assert_string_equal(peer_header(&answer, "Echo-Accept"), "a/b, c/d;q=0.5");
+    assert_string_equal(peer_header(&answer, "Echo-Test"), "1"); // not known to be a list
+    peer_answer_release(&answer);
+}
+
 /* ---- refused before the body ---- */
 
 static void a_coded_body_is_refused(void **state)
@@ -461,6 +513,8 @@ int main(void)
         cmocka_unit_test(lists_of_tags_are_read_strictly),
         cmocka_unit_test(dates_are_read_in_three_forms),
         SERVED(what_is_known_is_not_sent_again),
+        SERVED(blanks_around_a_value_are_no_part_of_it),
+        SERVED(lines_of_a_list_are_one_list),
         SERVED(a_coded_body_is_refused),
         SERVED(only_100_continue_can_be_expected),
         SERVED(heads_are_bounded),
