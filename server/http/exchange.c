@@ -262,9 +262,10 @@ bool srv_exchange_claim(struct srv_exchange *exchange)
 
 void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
 {
-    if (reply->body.status != EFM_OK) { // half of an answer is none
-        struct api_problem problem = {0};
+    struct api_problem problem = {0};
+    if (reply->body.status != EFM_OK) // half of an answer is none
         api_problem_set(&problem, API_P_NO_MEMORY, NULL, "there is no memory for the answer now");
+    if (reply->body.status != EFM_OK || !srv_exchange_is_wanted(exchange, reply, &problem)) {
         api_reply_release(reply);
         srv_exchange_render_problem(exchange, &problem, reply);
     }

@@ -162,8 +162,10 @@ const char *srv_exchange_known_method(const char *method);
 void srv_exchange_identify(struct srv_exchange *exchange);
 /* Makes the answer the caller's to give, and gives up what came with the request; false after another. */
 bool srv_exchange_claim(struct srv_exchange *exchange);
-/* outcome.c: what the headers of the request make of an answer that is there: nothing when it is known already (304), fewer
- * bytes when they may be coded. */
+/* outcome.c: what the headers of the request make of an answer that is there: a problem when it is of another version than they
+ * insist on (412), nothing when it is known already (304), fewer bytes when they may be coded. */
+bool srv_exchange_is_wanted(const struct srv_exchange *exchange, const struct api_reply *reply,
+                            struct api_problem *problem);
 bool srv_exchange_is_known(const struct srv_exchange *exchange, const struct api_reply *reply);
 void srv_exchange_make_known(struct api_reply *reply);
 void srv_exchange_code(const struct srv_exchange *exchange, struct api_reply *reply);

@@ -259,6 +259,41 @@ static void what_is_known_is_not_sent_again(void **state)
     close(peer);
 }
 
+static void what_is_not_wanted_is_not_sent(void **state)
+{
+    static const struct {
+        const char *headers;
+        int status;
+    } rows[] = {
+        {"If-Match: \"abc\"\r\n", 200},
+        {"If-Match: *\r\n", 200},
+        {"If-Match: \"x\"\r\nIf-Match: \"abc\"\r\n", 200},
+        {"If-Match: W/\"abc\"\r\n", 412},
+        {"If-Match: \"x\"\r\n", 412},
+        {"If-Match: abc\r\n", 412},
+        {"If-Match:\r\n", 412},
+        {"If-Match: \"x\"\r\nIf-None-Match: \"abc\"\r\n", 412}, // the first to be asked
+        {"If-Match: \"abc\"\r\nIf-None-Match: \"abc\"\r\n", 304},
+        {"If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 200},
+        {"If-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", 412},
+        {"If-Unmodified-Since: Sun, 06 Nov 1994\r\n", 200},
+        {"If-Match: \"abc\"\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", 200},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const int status = conditional("GET", rows[i].headers);
+        if (status != rows[i].status)
+            fail_msg("%s: %d", rows[i].headers, status);
+    }
+    assert_int_equal(conditional("POST", "If-Match: \"x\"\r\n"), 200);
+    struct peer_answer answer;
+    peer_ask(world.port, "GET", "/text?n=5000", "If-Match: \"x\"\r\n", NULL, 0, &answer);
+    world_assert_problem(&answer, 412, "precondition_failed");
+    peer_answer_release(&answer);
+    assert_int_equal(peer_status(world.port, "GET", "/hello", "If-Match: \"x\"\r\n", NULL),
+                     200); // has no tag
+}
+
 /* ---- values ---- */
 
 static void blanks_around_a_value_are_no_part_of_it(void **state)
@@ -513,6 +548,7 @@ int main(void)
         cmocka_unit_test(lists_of_tags_are_read_strictly),
         cmocka_unit_test(dates_are_read_in_three_forms),
         SERVED(what_is_known_is_not_sent_again),
+        SERVED(what_is_not_wanted_is_not_sent),
         SERVED(blanks_around_a_value_are_no_part_of_it),
         SERVED(lines_of_a_list_are_one_list),
         SERVED(a_coded_body_is_refused),
