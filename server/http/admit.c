@@ -22,6 +22,7 @@ bool srv_admit_client(struct srv_exchange *exchange, enum srv_scope scope, struc
         .authorization = srv_link_header(connection, "Authorization"),
         .address = address,
         .tls = http->tls,
+        .probe = srv_is_health(exchange->match.route),
     };
     if (!srv_guard_check(guard, &request, scope, &exchange->pass, &reason, problem)) {
         srv_metrics_add(http->service->metrics, SRV_M_REJECTED, 1, "reason=\"%s\"", reason);

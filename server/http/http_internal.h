@@ -185,6 +185,9 @@ void srv_exchange_each_header(const struct srv_exchange *exchange, const struct 
                               void (*visit)(void *context, const char *name, const char *value),
                               void *context);
 
+/* Whether the route tells health: asked by probes, under any name and until the very end. */
+bool srv_is_health(const char *route);
+
 /* request.c: the stages, all called by the connection's event thread. */
 enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method);
 enum srv_verdict srv_request_take(struct srv_exchange *exchange, const void *data, size_t size);

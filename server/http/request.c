@@ -42,16 +42,21 @@ static bool body_length(const struct srv_exchange *exchange, int64_t *length, st
     return true;
 }
 
-/* Health and metrics are there until the very end. */
-static bool is_exempt(const char *route)
+bool srv_is_health(const char *route)
 {
-    static const char *const exempt[] = {"/livez",   "/readyz",         "/health",
-                                         "/metrics", "/v2/health/live", "/v2/health/ready"};
-    for (size_t i = 0; i < sizeof exempt / sizeof exempt[0]; i++) {
-        if (strcmp(route, exempt[i]) == 0)
+    static const char *const health[] = {"/livez", "/readyz", "/health", "/v2/health/live",
+                                         "/v2/health/ready"};
+    for (size_t i = 0; i < sizeof health / sizeof health[0]; i++) {
+        if (strcmp(route, health[i]) == 0)
             return true;
     }
     return false;
+}
+
+/* Health and metrics are there until the very end. */
+static bool is_exempt(const char *route)
+{
+    return srv_is_health(route) || strcmp(route, "/metrics") == 0;
 }
 
 static bool refuse_draining(struct srv_exchange *exchange, struct api_problem *problem)
