@@ -402,6 +402,8 @@ void srv_exchange_each_header(const struct srv_exchange *exchange, const struct 
         visit(context, "Access-Control-Expose-Headers", "*");
         visit(context, "Vary", "Origin");
     }
+    if (exchange->preflight)
+        visit(context, "Access-Control-Allow-Headers", srv_admit_headers(exchange));
     if (exchange->close)
         visit(context, "Connection", "close");
 }

@@ -116,7 +116,7 @@ struct srv_exchange {
         *method; /* as sent; the message says GET for HEAD. Outlives the request if an endpoint has it */
     struct api_message message;
     struct srv_guard_pass pass; /* what the guard found; its share is taken while `entered` */
-    bool entered;
+    bool entered, preflight;
     struct srv_body body;
     void *upload; /* owned, in place of the body; NULL: none, or taken */
     /* of the event thread */
@@ -233,7 +233,10 @@ void srv_detached_cancel_all(struct srv_http *http);
 /* admit.c: who may ask. False with a problem. */
 bool srv_admit_client(struct srv_exchange *exchange, enum srv_scope scope, struct api_problem *problem);
 /* The headers that let a page of an allowed origin ask, for the answer to OPTIONS. */
-void srv_admit_preflight(const struct srv_exchange *exchange, struct api_reply *reply);
+void srv_admit_preflight(struct srv_exchange *exchange, struct api_reply *reply);
+/* Those that a page may send: what the browser asks for, when that is a list of names, otherwise all that mean something
+ * here. Longer than a header of a reply may be. */
+const char *srv_admit_headers(const struct srv_exchange *exchange);
 /* Gives the client's share back; may be repeated. */
 void srv_admit_leave(struct srv_exchange *exchange);
 
