@@ -31,14 +31,18 @@ void api_reply_header(struct api_reply *reply, const char *name, const char *for
 {
     if (reply->header_count == API_REPLY_HEADERS)
         return;
-    struct api_header *header = &reply->headers[reply->header_count++];
-    snprintf(header->name, sizeof header->name, "%s", name);
+    struct api_header *header = &reply->headers[reply->header_count];
+    const int length = snprintf(header->name, sizeof header->name, "%s", name);
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(header->value, sizeof header->value, format, arguments);
+    const int size = vsnprintf(header->value, sizeof header->value, format, arguments);
     va_end(arguments);
+    if (length < 0 || (size_t)length >= sizeof header->name || size < 0 ||
+        (size_t)size >= sizeof header->value)
+        return;
     strip_control(header->name);
     strip_control(header->value);
+    reply->header_count++;
 }
 
 const struct api_header *api_reply_find(const struct api_reply *reply, const char *name)

@@ -58,8 +58,8 @@ struct api_reply {
 void api_reply_init(struct api_reply *reply, size_t limit);
 void api_reply_release(struct api_reply *reply);
 
-/* Adds a header; silently full past API_REPLY_HEADERS, values are cut to the field's size and stripped of
- * control characters, so nothing from a client can start a header of its own. */
+/* Adds a header, stripped of control characters, so that nothing from a client can start one of its own. Left out when
+ * its name or value does not fit, for half of a value means something else, and past API_REPLY_HEADERS. */
 void api_reply_header(struct api_reply *reply, const char *name, const char *format, ...) EFM_PRINTF(3, 4);
 
 /* The header of that name, in any case; NULL when there is none. */

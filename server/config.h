@@ -64,8 +64,8 @@
     X(TEXT, admin, "admin", "auto", 0, 0,                                                                    \
       "without keys: auto lets a server on loopback alone be changed, open any")                             \
     X(TEXT, allow_host, "allow-host", "", 0, 0,                                                              \
-      "names that the server may be asked under, with spaces between; empty: any, or localhost and "         \
-      "addresses on loopback")                                                                               \
+      "names that the server may be asked under, with spaces between, beside localhost and addresses; "      \
+      "empty: any, or no others on loopback")                                                                \
     X(TEXT, cors_origin, "cors-origin", "", 0, 0,                                                            \
       "origins of pages that may ask, as https://example.org, or *; empty: none")                            \
     X(COUNT, client_requests, "client-requests", "0", 0, 100000,                                             \

@@ -61,23 +61,36 @@ bool srv_answer_not_modified(struct srv_exchange *exchange, const char *etag)
     return true;
 }
 
+/* Whether If-Match, and only where it is absent If-Unmodified-Since, is met; `given`: whether there is one of them. */
+static bool is_as_expected(const struct srv_exchange *exchange, const char *etag, int64_t created,
+                           bool *given)
+{
+    const char *header = srv_exchange_header(exchange, "If-Match");
+    const char *since = srv_exchange_header(exchange, "If-Unmodified-Since");
+    const enum srv_tags match = srv_tags_find(header, etag, SRV_TAGS_STRONG);
+    *given = match != SRV_TAGS_ABSENT;
+    if (*given)
+        return match == SRV_TAGS_FOUND || (match == SRV_TAGS_ANY && etag != NULL);
+    *given = etag != NULL && !srv_unmodified_since(since, INT64_MAX); // there is a date, and it is one
+    return !*given || srv_unmodified_since(since, created);
+}
+
 bool srv_answer_expected(const struct srv_exchange *exchange, const char *etag, const char *sha256,
-                         char expected[65])
+                         int64_t created, char expected[65])
 {
     /* the sha256 of nothing: what changes things will find something else and refuse */
     static const char NEVER[] = "-";
     const enum srv_tags none =
         srv_tags_find(srv_exchange_header(exchange, "If-None-Match"), etag, SRV_TAGS_WEAK);
-    const enum srv_tags match =
-        srv_tags_find(srv_exchange_header(exchange, "If-Match"), etag, SRV_TAGS_STRONG);
-    if (none == SRV_TAGS_ANY) {
+    bool given;
+    bool right = is_as_expected(exchange, etag, created, &given);
+    if (right && none == SRV_TAGS_ANY) {
         expected[0] = '\0';
         return true;
     }
-    const bool refused = none == SRV_TAGS_FOUND || none == SRV_TAGS_MALFORMED;
-    if (match == SRV_TAGS_ABSENT && !refused)
+    right = right && none != SRV_TAGS_FOUND && none != SRV_TAGS_MALFORMED && none != SRV_TAGS_ANY;
+    if (right && !given)
         return false;
-    const bool right = !refused && (match == SRV_TAGS_FOUND || (match == SRV_TAGS_ANY && etag != NULL));
     snprintf(expected, 65, "%s", right ? sha256 : NEVER);
     return true;
 }

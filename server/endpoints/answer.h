@@ -30,11 +30,11 @@ void srv_answer_modified(struct api_reply *reply, int64_t created);
 /* True when If-None-Match names `etag` (with its quotes): a 304 has been sent, and nothing is left to do. */
 bool srv_answer_not_modified(struct srv_exchange *exchange, const char *etag);
 
-/* What a PUT or DELETE expects to be there, from If-None-Match and If-Match, for struct srv_put: false when there is no condition.
- * A header that is not well-formed is a condition that nothing meets.
- * `etag` (with its quotes) and `sha256` are of what is there now, both NULL for nothing. Handlers and the begin of an upload alone. */
+/* What a PUT or DELETE expects to be there, from If-None-Match, If-Match and If-Unmodified-Since, for struct srv_put: false when
+ * there is no condition. Tags that are not well-formed are a condition that nothing meets, a date that is none is no condition.
+ * `etag` (with its quotes), `sha256` and `created` are of what is there now, NULL, NULL and 0 for nothing. Handlers and the begin of an upload alone. */
 bool srv_answer_expected(const struct srv_exchange *exchange, const char *etag, const char *sha256,
-                         char expected[65]);
+                         int64_t created, char expected[65]);
 
 enum { SRV_ETAG_SIZE = 96 };
 

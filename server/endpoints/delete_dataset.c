@@ -31,7 +31,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     struct delete_work *work = (struct delete_work *)base;
     if (srv_registry_dataset_facts(service->registry, srv_exchange_name(exchange), &facts)) {
         srv_dataset_etag(&facts, etag);
-        work->has_expected = srv_answer_expected(exchange, etag, facts.sha256, work->expected);
+        work->has_expected = srv_answer_expected(exchange, etag, facts.sha256, facts.created, work->expected);
         srv_dataset_facts_release(&facts);
     }
     srv_helper_work_submit(base, 0);
@@ -45,5 +45,5 @@ const struct srv_endpoint srv_delete_dataset = {
     .takes = "",
     .gives = "",
     .help = "Forget a dataset; models that were made of it stay",
-    .detail = "If-Match with its ETag refuses to delete another one.",
+    .detail = "If-Match with its ETag, or If-Unmodified-Since with its date, refuses to delete another one.",
 };

@@ -39,8 +39,8 @@ static bool check(struct srv_service *service, struct srv_exchange *exchange, st
     bool present = srv_registry_dataset_facts(service->registry, name, &facts);
     if (present)
         srv_dataset_etag(&facts, etag);
-    put->has_expected =
-        srv_answer_expected(exchange, present ? etag : NULL, present ? facts.sha256 : NULL, put->expected);
+    put->has_expected = srv_answer_expected(exchange, present ? etag : NULL, present ? facts.sha256 : NULL,
+                                            facts.created, put->expected);
     srv_dataset_facts_release(&facts);
     if (!put->has_expected || (put->expected[0] == '\0' ? !present : put->expected[0] != '-'))
         return true;

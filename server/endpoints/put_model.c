@@ -133,8 +133,8 @@ static bool check(struct put_work *work, struct api_problem *problem)
     bool present = srv_registry_model_facts(work->base.service->registry, name, &facts), refused = false;
     if (present)
         srv_model_etag(&facts, etag);
-    work->has_expected =
-        srv_answer_expected(exchange, present ? etag : NULL, present ? facts.sha256 : NULL, work->expected);
+    work->has_expected = srv_answer_expected(exchange, present ? etag : NULL, present ? facts.sha256 : NULL,
+                                             facts.created, work->expected);
     srv_model_facts_release(&facts);
     if (work->has_expected)
         refused = work->expected[0] == '\0' ? present : work->expected[0] == '-';

@@ -18,11 +18,11 @@ static const char *skip_blank(const char *at)
     return at + strspn(at, " \t");
 }
 
-static size_t token_length(const char *at)
+size_t srv_token_length(const char *text)
 {
     size_t length = 0;
-    while (isalnum((unsigned char)at[length]) ||
-           (at[length] != '\0' && strchr("!#$%&'*+-.^_`|~", at[length]) != NULL))
+    while (isalnum((unsigned char)text[length]) ||
+           (text[length] != '\0' && strchr("!#$%&'*+-.^_`|~", text[length]) != NULL))
         length++;
     return length;
 }
@@ -48,7 +48,7 @@ static bool read_member(const char **at, const char **coding, size_t *length, in
 {
     *q = Q_UNIT;
     *coding = *at;
-    *length = token_length(*at);
+    *length = srv_token_length(*at);
     if (*length == 0)
         return false;
     *at = skip_blank(*at + *length);

@@ -7,6 +7,10 @@
 #include "core/base/buffer.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+
+/* Of the token (RFC 9110, 5.6.2) that the text begins with; 0 when there is none. */
+size_t srv_token_length(const char *text);
 
 /* True when an Accept-Encoding header (RFC 9110: q values, *, identity) lets gzip be sent and does not want it
  * less than the bytes as they are. False for "", and for what is not well-formed. */

@@ -195,6 +195,12 @@ bool srv_date_parse(const char *text, int64_t now, int64_t *seconds)
     return false;
 }
 
+bool srv_unmodified_since(const char *header, int64_t modified)
+{
+    int64_t since;
+    return !srv_date_parse(header, (int64_t)time(NULL), &since) || modified <= since;
+}
+
 void srv_date_format(int64_t seconds, char out[SRV_DATE_SIZE])
 {
     struct tm parts;

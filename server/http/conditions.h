@@ -40,6 +40,9 @@ bool srv_tags_not_modified(const char *if_none_match, const char *etag);
  * the one that is not more than 50 years after `now`. */
 bool srv_date_parse(const char *text, int64_t now, int64_t *seconds);
 
+/* False when If-Unmodified-Since names an earlier time than `modified`; what is no date is no condition. */
+bool srv_unmodified_since(const char *header, int64_t modified);
+
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 enum { SRV_DATE_SIZE = 32 };
 void srv_date_format(int64_t seconds, char out[SRV_DATE_SIZE]);

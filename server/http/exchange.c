@@ -69,6 +69,7 @@ void srv_exchange_unref(struct srv_exchange *exchange)
         close(exchange->file);
     srv_detached_free(exchange->detached);
     srv_body_release(&exchange->body);
+    srv_head_release(exchange);
     srv_target_release(&exchange->target);
     api_reply_release(&exchange->reply);
     efm_buffer_release(&exchange->spare);
@@ -94,7 +95,7 @@ const char *srv_exchange_request_id(const struct srv_exchange *exchange)
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name)
 {
     if (exchange->detached == NULL)
-        return srv_link_header(exchange->connection, name);
+        return srv_head_value(exchange, name);
     if (strcasecmp(name, "Content-Type") == 0)
         return exchange->detached->content_type;
     return strcasecmp(name, "Accept") == 0 ? exchange->detached->accept : "";
@@ -149,7 +150,7 @@ void srv_exchange_identify(struct srv_exchange *exchange)
     const char *given = srv_link_header(connection, "X-Request-Id");
     if (srv_link_count(connection, "traceparent") == 1)
         srv_trace_parse(srv_link_header(connection, "traceparent"), exchange->traceparent);
-    exchange->gzip = srv_accepts_gzip(srv_link_header(connection, "Accept-Encoding"));
+    exchange->gzip = srv_accepts_gzip(srv_head_value(exchange, "Accept-Encoding"));
     snprintf(exchange->user_agent, sizeof exchange->user_agent, "%s",
              srv_link_header(connection, "User-Agent"));
     if (is_request_id(given))
@@ -207,9 +208,10 @@ bool srv_exchange_claim(struct srv_exchange *exchange)
 
 void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
 {
-    if (reply->body.status != EFM_OK) { // half of an answer is none
-        struct api_problem problem = {0};
+    struct api_problem problem = {0};
+    if (reply->body.status != EFM_OK) // half of an answer is none
         api_problem_set(&problem, API_P_NO_MEMORY, NULL, "there is no memory for the answer now");
+    if (reply->body.status != EFM_OK || !srv_exchange_is_wanted(exchange, reply, &problem)) {
         api_reply_release(reply);
         srv_exchange_render_problem(exchange, &problem, reply);
     }
@@ -349,6 +351,8 @@ void srv_exchange_each_header(const struct srv_exchange *exchange, const struct 
         visit(context, "Access-Control-Expose-Headers", "*");
         visit(context, "Vary", "Origin");
     }
+    if (exchange->preflight)
+        visit(context, "Access-Control-Allow-Headers", srv_admit_headers(exchange));
     if (exchange->close)
         visit(context, "Connection", "close");
 }

@@ -88,6 +88,13 @@ void srv_exchange_reply_file(struct srv_exchange *exchange, struct api_reply *re
         reply_in_memory(exchange, reply, file, size);
         return;
     }
+    struct api_problem problem = {0};
+    if (!srv_exchange_is_wanted(exchange, reply, &problem)) {
+        close(file);
+        api_reply_release(reply);
+        srv_exchange_problem(exchange, &problem);
+        return;
+    }
     if (srv_exchange_is_known(exchange, reply)) {
         close(file);
         srv_exchange_make_known(reply);

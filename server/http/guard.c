@@ -29,14 +29,14 @@ struct client {
 
 struct srv_guard {
     struct word_list hosts, origins;
-    bool any_origin, any_host, any_address, loopback, admin_open;
+    bool any_origin, any_host, loopback, admin_open;
     struct srv_log *log;
     size_t client_requests;
     char keys_file[512];
     pthread_mutex_t lock; /* of all below */
     struct srv_keys keys;
-    struct timespec changed; /* of the file of keys as it was read */
-    off_t size;
+    struct stat seen; /* the file of keys as it was read, or refused */
+    bool lost;        /* and gone since */
     time_t looked;
     struct client *clients; /* [CLIENTS], open addressing */
 };
@@ -101,34 +101,52 @@ static enum efm_status read_keys(struct srv_guard *guard, struct efm_error *erro
         return status;
     srv_keys_release(&guard->keys);
     guard->keys = keys;
-    guard->changed = facts.st_mtim;
-    guard->size = facts.st_size;
+    guard->seen = facts;
     return EFM_OK;
 }
 
-/* (locked) */
+static bool same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* Copies keep the time and often have the size, and are told by the file that they are and when it was last touched, which is
+ * also when somebody let us read it. */
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           same_time(a->st_mtim, b->st_mtim) && same_time(a->st_ctim, b->st_ctim);
+}
+
+static void log_refusal(const struct srv_guard *guard, const char *message)
+{
+    char quoted[2 * sizeof((struct efm_error *)NULL)->message];
+    srv_log(guard->log, SRV_LOG_ERROR, "keys_refused", "\"error\":%s",
+            srv_log_quote(message, quoted, sizeof quoted));
+}
+
+/* (locked) Whatever is wrong with the file leaves the keys as they were: half of it must not lock everybody out, or let anybody
+ * in. Said once, until it changes again. */
 static void look_at_file(struct srv_guard *guard)
 {
     struct stat facts;
+    struct efm_error error = {0};
     const time_t now = time(NULL);
     if (guard->keys_file[0] == '\0' || now - guard->looked < LOOK_SECONDS)
         return;
     guard->looked = now;
-    if (stat(guard->keys_file, &facts) != 0 ||
-        (facts.st_mtim.tv_sec == guard->changed.tv_sec && facts.st_mtim.tv_nsec == guard->changed.tv_nsec &&
-         facts.st_size == guard->size))
+    const bool lost = stat(guard->keys_file, &facts) != 0, was_lost = guard->lost;
+    guard->lost = lost;
+    if (lost && !was_lost)
+        log_refusal(guard, "the file of keys is not there");
+    if (lost || (!was_lost && same_file(&facts, &guard->seen)))
         return;
-    // one that cannot be read leaves the keys as they were: half a file must not lock everybody out, or let anybody in
-    struct efm_error error = {0};
-    char quoted[2 * sizeof error.message];
     if (read_keys(guard, &error) == EFM_OK) {
         srv_log(guard->log, SRV_LOG_INFO, "keys_read", "\"keys\":%zu", guard->keys.count);
         return;
     }
-    guard->changed = facts.st_mtim;
-    guard->size = facts.st_size;
-    srv_log(guard->log, SRV_LOG_ERROR, "keys_refused", "\"error\":%s",
-            srv_log_quote(error.message, quoted, sizeof quoted));
+    guard->seen = facts;
+    log_refusal(guard, error.message);
 }
 
 /* ---- life ---- */
@@ -150,10 +168,8 @@ enum efm_status srv_guard_create(struct srv_guard **guard, const struct srv_guar
     enum efm_status status =
         made->clients == NULL ? efm_error_set(error, EFM_E_MEMORY, "no memory for the guard") : EFM_OK;
     made->any_host = options->hosts[0] == '\0' && !options->loopback;
-    made->any_address = options->hosts[0] == '\0';
     if (status == EFM_OK)
-        status = parse_words(&made->hosts, made->any_address ? "localhost" : options->hosts, is_host,
-                             "the host names", error);
+        status = parse_words(&made->hosts, options->hosts, is_host, "the host names", error);
     if (status == EFM_OK)
         status = parse_words(&made->origins, options->origins, is_origin, "the origins", error);
     if (status == EFM_OK && made->keys_file[0] != '\0')
@@ -227,24 +243,29 @@ static bool is_address(const char *name)
     return inet_pton(AF_INET6, inner, &address) == 1;
 }
 
-static bool check_host(const struct srv_guard *guard, const char *header, struct api_problem *problem)
+/* Whether a stranger's page cannot come to be under that Host: it takes a name that its owner can point here. */
+static bool is_own_host(const struct srv_guard *guard, const char *header)
 {
     char name[WORD_SIZE];
-    if (guard->any_host)
-        return true;
-    if (host_name(header, name) && (lists(&guard->hosts, name) || (guard->any_address && is_address(name))))
-        return true;
-    return api_problem_set(problem, API_P_MISDIRECTED, NULL,
+    return host_name(header, name) &&
+           (is_address(name) || strcasecmp(name, "localhost") == 0 || lists(&guard->hosts, name));
+}
+
+static bool check_host(const struct srv_guard *guard, const char *header, struct api_problem *problem)
+{
+    return guard->any_host || is_own_host(guard, header) ||
+           api_problem_set(problem, API_P_MISDIRECTED, NULL,
                            "the Host header names none of the hosts that this server is (see --allow-host)");
 }
 
-/* A page that the server itself gave may ask it. */
-static bool is_own_origin(const struct srv_guard_request *request)
+/* A page that the server itself gave may ask it. Under any other name the page may be a stranger's who has pointed that name
+ * here. */
+static bool is_own_origin(const struct srv_guard *guard, const struct srv_guard_request *request)
 {
     const char *scheme = request->tls ? "https://" : "http://";
     const size_t length = strlen(scheme);
     return strncasecmp(request->origin, scheme, length) == 0 &&
-           strcasecmp(request->origin + length, request->host) == 0;
+           strcasecmp(request->origin + length, request->host) == 0 && is_own_host(guard, request->host);
 }
 
 static bool check_origin(const struct srv_guard *guard, const struct srv_guard_request *request,
@@ -254,14 +275,15 @@ static bool check_origin(const struct srv_guard *guard, const struct srv_guard_r
     if (request->origin[0] == '\0') {
         if (strcasecmp(request->fetch_site, "cross-site") != 0 || guard->any_origin)
             return true;
-    } else if (is_own_origin(request)) {
+    } else if (is_own_origin(guard, request)) {
         return true;
     } else if (guard->any_origin || lists(&guard->origins, request->origin)) {
         pass->cors = true;
         return true;
     }
-    return api_problem_set(problem, API_P_FOREIGN_ORIGIN, NULL,
-                           "pages of other origins may not ask this server (see --cors-origin)");
+    return api_problem_set(
+        problem, API_P_FOREIGN_ORIGIN, NULL,
+        "pages of other origins may not ask this server (see --cors-origin and --allow-host)");
 }
 
 /* ---- keys ---- */
@@ -329,8 +351,7 @@ bool srv_guard_check(struct srv_guard *guard, const struct srv_guard_request *re
     *pass = (struct srv_guard_pass){0};
     snprintf(pass->client, sizeof pass->client, "%.60s", request->address);
     *reason = "host";
-    // probes ask by address, whatever the name of the server
-    if (scope != SRV_SCOPE_OPEN && !check_host(guard, request->host, problem))
+    if (!request->probe && !check_host(guard, request->host, problem))
         return false;
     *reason = "origin";
     if (!check_origin(guard, request, pass, problem))

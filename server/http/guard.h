@@ -5,7 +5,7 @@
  *     NAME  SCOPES  KEY [EXPIRES]
  *     ci    infer        sha256:9f86d0...            a digest (printf %s "$key" | sha256sum), so that the file tells nobody the key
  *     ops   infer,admin  sk_3b1c0f2e9a7d44   2027-01-31   or the key itself, 16 to 256 characters; until the end of that day, UTC
- * It is read again when it changes. A key is compared by its digest, with every line, in a time that does not depend on where they
+ * It is read again when it changes; one that is gone or cannot be read is logged, and the keys stay. A key is compared by its digest, with every line, in a time that does not depend on where they
  * differ; it is never logged.
  *
  * Without a file everything is open to the machine itself (a server that listens on loopback). A server that others can reach keeps
@@ -29,8 +29,8 @@ enum srv_scope {
 
 struct srv_guard_options {
     const char *keys_file; /* "" for none */
-    /* Names that the server may be asked under, with spaces between, without ports; "": localhost and all addresses when it listens
-     * on loopback, else any. An address is no name that a stranger's page could be given under. */
+    /* Names that the server may be asked under, with spaces between, without ports, beside localhost and all addresses, which no
+     * stranger's page could be given under; "": no others when it listens on loopback, else any. */
     const char *hosts;
     const char
         *origins; /* of pages that may ask, as https://example.org, with spaces between; "*": any; "": none */
@@ -53,6 +53,7 @@ struct srv_guard_request {
     const char *authorization;              /* Authorization */
     const char *address;                    /* of the peer: "127.0.0.1" */
     bool tls;
+    bool probe; /* it asks for health, which is told under any name */
 };
 
 enum { SRV_CLIENT_SIZE = 72 };

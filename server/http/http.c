@@ -56,26 +56,32 @@ size_t srv_link_count(struct MHD_Connection *connection, const char *name)
     return wanted.count;
 }
 
-struct header_measure {
-    size_t count, bytes;
+struct header_visit {
+    void (*visit)(void *context, const char *name, const char *value);
+    void *context;
 };
 
-static enum MHD_Result measure_header(void *context, enum MHD_ValueKind kind, const char *name,
-                                      const char *value)
+static enum MHD_Result visit_header(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
 {
-    struct header_measure *measure = context;
+    const struct header_visit *each = context;
     (void)kind;
-    measure->count++;
-    measure->bytes += strlen(name) + (value == NULL ? 0 : strlen(value));
+    each->visit(each->context, name, value == NULL ? "" : value);
     return MHD_YES;
 }
 
-void srv_link_measure(struct MHD_Connection *connection, size_t *count, size_t *bytes)
+void srv_link_each(struct MHD_Connection *connection,
+                   void (*visit)(void *context, const char *name, const char *value), void *context)
 {
-    struct header_measure measure = {0};
-    MHD_get_connection_values(connection, MHD_HEADER_KIND, measure_header, &measure);
-    *count = measure.count;
-    *bytes = measure.bytes;
+    struct header_visit each = {visit, context};
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, visit_header, &each);
+}
+
+const char *srv_link_head_end(struct MHD_Connection *connection, const char *method)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return info == NULL ? NULL : method + info->header_size;
 }
 
 const char *srv_link_reason(int status)

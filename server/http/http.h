@@ -80,7 +80,9 @@ extern const size_t srv_route_count;
 const struct api_message *srv_exchange_message(const struct srv_exchange *exchange);
 const char *srv_exchange_name(const struct srv_exchange *exchange); /* what stood for {name}; "" for none */
 const char *srv_exchange_request_id(const struct srv_exchange *exchange);
-const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name); /* "" when absent */
+/* "" when absent. Several lines of a list come as one, and an If-Match or If-None-Match with nothing in it as ",": a list that is
+ * not well-formed. */
+const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name);
 /* The model that the request names elsewhere than in its path: a valid name, for the log. Before the answer, and not beside it. */
 void srv_exchange_name_model(struct srv_exchange *exchange, const char *name);
 /* The traceparent that the request came with, well-formed, or "". */

@@ -87,6 +87,16 @@ enum srv_phase {
     SRV_PHASE_HANDLED, /* the endpoint has it */
 };
 
+enum { SRV_LISTS = 5 };
+
+/* What the headers are like, all together. */
+struct srv_head {
+    size_t count, bytes, hosts;
+    bool broken;                        /* some can be read in more than one way */
+    const char *end;                    /* of the last value; NULL: there is none */
+    struct efm_buffer lists[SRV_LISTS]; /* owned; see srv_head_value. Empty: the header is as it came */
+};
+
 struct srv_exchange {
     struct srv_http *http;             /* borrowed */
     struct MHD_Connection *connection; /* borrowed, valid until the request ends; NULL when detached */
@@ -101,11 +111,13 @@ struct srv_exchange {
     char *uri;                              /* owned, as sent */
     struct srv_target target;
     struct srv_match match;
+    struct srv_head head;
+    const char *head_end; /* past the headers as they lie in memory; NULL: not known */
     const char
         *method; /* as sent; the message says GET for HEAD. Outlives the request if an endpoint has it */
     struct api_message message;
     struct srv_guard_pass pass; /* what the guard found; its share is taken while `entered` */
-    bool entered;
+    bool entered, preflight;
     char model[API_NAME_SIZE]; /* that the endpoint was asked for; "": not known */
     struct srv_body body;
     void *upload; /* owned, in place of the body; NULL: none, or taken */
@@ -154,8 +166,10 @@ const char *srv_exchange_known_method(const char *method);
 void srv_exchange_identify(struct srv_exchange *exchange);
 /* Makes the answer the caller's to give, and gives up what came with the request; false after another. */
 bool srv_exchange_claim(struct srv_exchange *exchange);
-/* outcome.c: what the headers of the request make of an answer that is there: nothing when it is known already (304), fewer
- * bytes when they may be coded. */
+/* outcome.c: what the headers of the request make of an answer that is there: a problem when it is of another version than they
+ * insist on (412), nothing when it is known already (304), fewer bytes when they may be coded. */
+bool srv_exchange_is_wanted(const struct srv_exchange *exchange, const struct api_reply *reply,
+                            struct api_problem *problem);
 bool srv_exchange_is_known(const struct srv_exchange *exchange, const struct api_reply *reply);
 void srv_exchange_make_known(struct api_reply *reply);
 void srv_exchange_code(const struct srv_exchange *exchange, struct api_reply *reply);
@@ -175,9 +189,11 @@ void srv_exchange_each_header(const struct srv_exchange *exchange, const struct 
                               void (*visit)(void *context, const char *name, const char *value),
                               void *context);
 
-/* request.c: health and metrics, which are asked all the time and answered until the very end. */
+/* Whether the route tells health: asked by probes, under any name and until the very end; with metrics, what is asked all the time. */
+bool srv_is_health(const char *route);
 bool srv_is_probe(const char *route);
-/* The stages, all called by the connection's event thread. */
+
+/* request.c: the stages, all called by the connection's event thread. */
 enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method);
 enum srv_verdict srv_request_take(struct srv_exchange *exchange, const void *data, size_t size);
 enum srv_verdict srv_request_finish(struct srv_exchange *exchange);
@@ -186,7 +202,14 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 /* srv_watcher_late for bodies: writes a 408; `context` is the exchange. */
 void srv_request_late(int socket, void *context);
 
-/* head.c: what can be said against the headers alone: too many, a coding or an expectation that is not taken. */
+/* head.c: takes the blanks at the end off all values (RFC 9110, 5.5), joins what came in several lines and is one list, and keeps
+ * what is to be said against the lines. Before anything else looks at the headers. */
+void srv_head_read(struct srv_exchange *exchange);
+/* The header, in one piece; "" when absent. */
+const char *srv_head_value(const struct srv_exchange *exchange, const char *name);
+void srv_head_release(struct srv_exchange *exchange);
+/* What can be said against the headers alone: lines that others may read in another way, too many, a coding or an
+ * expectation that is not taken. */
 bool srv_head_check(struct srv_exchange *exchange, struct api_problem *problem);
 
 /* upload.c: the body, given to the endpoint. False with a problem; an upload that had begun is then to be
@@ -215,7 +238,10 @@ void srv_detached_cancel_all(struct srv_http *http);
 /* admit.c: who may ask. False with a problem. */
 bool srv_admit_client(struct srv_exchange *exchange, enum srv_scope scope, struct api_problem *problem);
 /* The headers that let a page of an allowed origin ask, for the answer to OPTIONS. */
-void srv_admit_preflight(const struct srv_exchange *exchange, struct api_reply *reply);
+void srv_admit_preflight(struct srv_exchange *exchange, struct api_reply *reply);
+/* Those that a page may send: what the browser asks for, when that is a list of names, otherwise all that mean something
+ * here. Longer than a header of a reply may be. */
+const char *srv_admit_headers(const struct srv_exchange *exchange);
 /* Gives the client's share back; may be repeated. */
 void srv_admit_leave(struct srv_exchange *exchange);
 
@@ -232,7 +258,11 @@ void srv_link_suspend(struct MHD_Connection *connection);
 void srv_link_resume(struct MHD_Connection *connection);
 const char *srv_link_header(struct MHD_Connection *connection, const char *name); /* "" when absent */
 size_t srv_link_count(struct MHD_Connection *connection, const char *name);       /* how often it is there */
-void srv_link_measure(struct MHD_Connection *connection, size_t *count, size_t *bytes); /* of all headers */
+/* Every header as it came, in their order. */
+void srv_link_each(struct MHD_Connection *connection,
+                   void (*visit)(void *context, const char *name, const char *value), void *context);
+/* What lies behind the head, of which `method` is the beginning; NULL when that is not known. */
+const char *srv_link_head_end(struct MHD_Connection *connection, const char *method);
 const char *srv_link_reason(int status);
 void *srv_link_session(struct MHD_Connection *connection); /* of TLS; NULL without */
 /* The peer's address as text, "" when it is none of the Internet's. */

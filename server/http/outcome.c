@@ -12,13 +12,43 @@
 /* Less is not worth a header; more would take long, and a handler that has not deferred holds up an event thread. */
 enum { CODED_LEAST = 1024, CODED_MOST = 16 << 20, CODED_AT_ONCE = 256 * 1024 };
 
+static bool reads(const struct srv_exchange *exchange)
+{
+    return strcmp(exchange->method, "GET") == 0 || strcmp(exchange->method, "HEAD") == 0;
+}
+
+/* If-Match where it is given, and only otherwise the date. */
+static bool is_wanted(const struct srv_exchange *exchange, const struct api_reply *reply)
+{
+    const struct api_header *etag = api_reply_find(reply, "ETag");
+    const struct api_header *date = api_reply_find(reply, "Last-Modified");
+    const char *match = srv_exchange_header(exchange, "If-Match");
+    if (match[0] != '\0') {
+        const enum srv_tags tags = srv_tags_find(match, etag == NULL ? NULL : etag->value, SRV_TAGS_STRONG);
+        return etag == NULL || tags == SRV_TAGS_FOUND || tags == SRV_TAGS_ANY;
+    }
+    int64_t modified;
+    return date == NULL || !srv_date_parse(date->value, (int64_t)time(NULL), &modified) ||
+           srv_unmodified_since(srv_exchange_header(exchange, "If-Unmodified-Since"), modified);
+}
+
+bool srv_exchange_is_wanted(const struct srv_exchange *exchange, const struct api_reply *reply,
+                            struct api_problem *problem)
+{
+    const bool conditional = reply->status == 200 || reply->status == 304;
+    if (!reads(exchange) || !conditional || exchange->detached != NULL || is_wanted(exchange, reply))
+        return true;
+    return api_problem_set(problem, API_P_PRECONDITION_FAILED, NULL,
+                           "what is here is not what the request expects");
+}
+
 /* If-None-Match where it is given, and only otherwise the date. */
 bool srv_exchange_is_known(const struct srv_exchange *exchange, const struct api_reply *reply)
 {
     const struct api_header *etag = api_reply_find(reply, "ETag");
     const struct api_header *date = api_reply_find(reply, "Last-Modified");
-    const bool reads = strcmp(exchange->method, "GET") == 0 || strcmp(exchange->method, "HEAD") == 0;
-    if (!reads || reply->status != 200 || exchange->detached != NULL || (etag == NULL && date == NULL))
+    if (!reads(exchange) || reply->status != 200 || exchange->detached != NULL ||
+        (etag == NULL && date == NULL))
         return false;
     const char *tags = srv_exchange_header(exchange, "If-None-Match");
     if (tags[0] != '\0')

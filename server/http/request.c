@@ -42,15 +42,20 @@ static bool body_length(const struct srv_exchange *exchange, int64_t *length, st
     return true;
 }
 
-bool srv_is_probe(const char *route)
+bool srv_is_health(const char *route)
 {
-    static const char *const probes[] = {"/livez",   "/readyz",         "/health",
-                                         "/metrics", "/v2/health/live", "/v2/health/ready"};
-    for (size_t i = 0; i < sizeof probes / sizeof probes[0]; i++) {
-        if (strcmp(route, probes[i]) == 0)
+    static const char *const health[] = {"/livez", "/readyz", "/health", "/v2/health/live",
+                                         "/v2/health/ready"};
+    for (size_t i = 0; i < sizeof health / sizeof health[0]; i++) {
+        if (strcmp(route, health[i]) == 0)
             return true;
     }
     return false;
+}
+
+bool srv_is_probe(const char *route)
+{
+    return srv_is_health(route) || strcmp(route, "/metrics") == 0;
 }
 
 static bool refuse_draining(struct srv_exchange *exchange, struct api_problem *problem)
@@ -67,7 +72,7 @@ static void fill_message(struct srv_exchange *exchange)
     message->path = exchange->target.path;
     message->query = exchange->target.query;
     message->content_type = srv_link_header(exchange->connection, "Content-Type");
-    message->accept = srv_link_header(exchange->connection, "Accept");
+    message->accept = srv_head_value(exchange, "Accept");
 }
 
 /* All that can be refused before the body is read. */
@@ -150,6 +155,8 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
         return SRV_CLOSE;
     srv_watcher_arm(http->watcher, exchange->watch, exchange->started + http->options.body_timeout, NULL);
     exchange->method = known == NULL ? method : known;
+    exchange->head_end = srv_link_head_end(exchange->connection, method);
+    srv_head_read(exchange);
     srv_exchange_identify(exchange);
     if (!admit(exchange, &length, &problem)) {
         count_refusal(exchange, problem.code);

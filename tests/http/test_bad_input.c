@@ -117,6 +117,23 @@ static void broken_http(void **state)
     still_answers();
 }
 
+/* What a proxy passes on as the body of a harmless request is no request of its own. */
+static void hidden_requests(void **state)
+{
+    static const char text[] = "GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length : 56\r\n\r\n"
+                               "DELETE /v1/models/plane HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    struct test_reply reply;
+    (void)state;
+    int connection = test_connect(&server);
+    test_write(connection, text, sizeof text - 1);
+    test_read_reply(connection, &reply, 2);
+    assert_int_equal(reply.status, 400);
+    test_reply_release(&reply);
+    close(connection);
+    test_expect_request(&server, &(struct test_request){.path = "/v1/models/plane"}, 200);
+    still_answers();
+}
+
 /* Bodies without a Content-Length are held to the limit while they come in. */
 static void endless_body(void **state)
 {
@@ -240,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_is_told_what_is_wrong),
         cmocka_unit_test(broken_http),
+        cmocka_unit_test(hidden_requests),
         cmocka_unit_test(endless_body),
         cmocka_unit_test(full_queue),
         cmocka_unit_test(memory_returns),

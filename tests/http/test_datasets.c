@@ -225,6 +225,10 @@ static void conditions(void **state)
     snprintf(match, sizeof match, "If-Match: %s", etag);
     struct test_request get_it = {.path = "/v1/datasets/guarded", .header = none};
     test_expect_request(&server, &get_it, 304);
+    put_it.header = "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT";
+    test_expect_problem(&server, &put_it, 412, "precondition_failed");
+    put_it.header = "If-Match;"; // sent by libcurl as "If-Match:"
+    test_expect_problem(&server, &put_it, 412, "precondition_failed");
     put_it.header = match;
     put_it.path = "/v1/datasets/guarded?size=8&channels=3";
     test_expect_request(&server, &put_it, 200);

@@ -195,10 +195,20 @@ static void other_names_are_refused(void **state)
     test_daemon_start(&server, NULL);
     expect_code("GET", "/v1/models", "Host: evil.example", 421, "misdirected");
     expect("GET", "/v1/models", "Host: localhost:1", 200);
-    expect("GET", "/livez", "Host: evil.example", 200);
-    test_daemon_restart(&server, (const char *const[]){"--allow-host", "efm.example 127.0.0.1", NULL});
+    static const char *const health[] = {"/livez", "/readyz", "/health", "/v2/health/live",
+                                         "/v2/health/ready"};
+    for (size_t i = 0; i < sizeof health / sizeof health[0]; i++)
+        expect("GET", health[i], "Host: evil.example", 200);
+    static const char *const others[] = {"/", "/v2", "/openapi.json", "/metrics"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        expect_code("GET", others[i], "Host: evil.example", 421, "misdirected");
+    test_daemon_restart(&server, (const char *const[]){"--allow-host", "efm.example", NULL});
     expect("GET", "/v1/models", "Host: efm.example", 200);
-    expect_code("GET", "/v1/models", "Host: localhost", 421, "misdirected");
+    expect_code("GET", "/v1/models", "Host: evil.example", 421, "misdirected");
+    // a scrape by address, and whoever is on the machine
+    expect("GET", "/metrics", "Host: 10.0.0.7:8080", 200);
+    expect("GET", "/metrics", "Host: [fd00::7]:8080", 200);
+    expect("GET", "/v1/models", "Host: localhost", 200);
     assert_true(test_daemon_metric(&server, "efm_rejected_total", "reason=\"host\"") == 1);
 }
 
@@ -213,9 +223,21 @@ static void pages_of_other_origins_are_refused(void **state)
     assert_true(test_daemon_metric(&server, "efm_rejected_total", "reason=\"origin\"") == 4);
 }
 
+/* A port that is published by a container, and a name that its owner has pointed at it. */
+static void pages_that_are_pointed_here_are_refused(void **state)
+{
+    (void)state;
+    test_daemon_start(&server, (const char *const[]){"--listen", "0.0.0.0:0", "--admin", "open", NULL});
+    expect_code("DELETE", "/v1/models/m", "Host: evil.example:80\nOrigin: http://evil.example:80", 403,
+                "foreign_origin");
+    expect_code("DELETE", "/v1/models/m", "Host: 10.0.0.7:80\nOrigin: http://10.0.0.7:80", 404,
+                "unknown_model");
+    expect_code("DELETE", "/v1/models/m", "Host: evil.example", 404, "unknown_model"); // no page
+}
+
 static void expect_header(const struct test_reply *reply, const char *name, const char *wanted)
 {
-    char value[256];
+    char value[512];
     assert_string_equal(test_reply_header(reply, name, value, sizeof value), wanted);
 }
 
@@ -235,10 +257,25 @@ static void pages_of_an_allowed_origin_may_ask(void **state)
     expect_header(&reply, "Access-Control-Allow-Origin", "https://app.example");
     assert_non_null(
         strstr(test_reply_header(&reply, "Access-Control-Allow-Methods", value, sizeof value), "POST"));
-    assert_non_null(strstr(test_reply_header(&reply, "Access-Control-Allow-Headers", value, sizeof value),
-                           "Authorization"));
+    expect_header(&reply, "Access-Control-Allow-Headers", "authorization,content-type");
     expect_header(&reply, "Access-Control-Allow-Credentials", "");
     test_reply_release(&reply);
+    // who does not say which is told all of them, whole
+    static const char *const asked[] = {"", "\nAccess-Control-Request-Headers: a b",
+                                        "\nAccess-Control-Request-Headers: <a>",
+                                        "\nAccess-Control-Request-Headers: ,"};
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        snprintf(value, sizeof value, "Origin: https://app.example\nAccess-Control-Request-Method: POST%s",
+                 asked[i]);
+        send("OPTIONS", "/v1/transfer", value, &reply);
+        expect_header(
+            &reply, "Access-Control-Allow-Headers",
+            "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, "
+            "If-None-Match, "
+            "If-Range, If-Unmodified-Since, Inference-Header-Content-Length, Last-Event-ID, Prefer, Range, "
+            "traceparent, X-Request-Id");
+        test_reply_release(&reply);
+    }
     send("GET", "/v1/models", "Origin: https://app.example\n" CI, &reply);
     test_expect(&reply, 200, "application/json");
     expect_header(&reply, "Access-Control-Allow-Origin", "https://app.example");
@@ -287,6 +324,7 @@ int main(void)
         cmocka_unit_test_teardown(the_contract_says_what_takes_a_key, stop),
         cmocka_unit_test_teardown(other_names_are_refused, stop),
         cmocka_unit_test_teardown(pages_of_other_origins_are_refused, stop),
+        cmocka_unit_test_teardown(pages_that_are_pointed_here_are_refused, stop),
         cmocka_unit_test_teardown(pages_of_an_allowed_origin_may_ask, stop),
         cmocka_unit_test_teardown(a_client_has_its_share, stop),
     };

@@ -379,7 +379,9 @@ static void conditions(void **state)
 {
     static const char path[] = "/v1/models/guarded";
     static const char other[] = "{\"arch\":\"exact\",\"source\":\"cold\",\"target\":\"warm\"}";
-    char etag[128], match[160], none[160];
+#define BEFORE "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT"
+#define AFTER "If-Unmodified-Since: Fri, 31 Dec 9999 23:59:59 GMT"
+    char etag[128], match[160], none[160], both[256];
     (void)state;
     assert_int_equal(send_with("PUT", path, "If-Match: *", recipe), 412);
     assert_int_equal(send_with("PUT", path, "If-None-Match: *", recipe), 201);
@@ -391,8 +393,20 @@ static void conditions(void **state)
     assert_int_equal(send_with("GET", path, none, NULL), 304);
     assert_int_equal(send_with("GET", "/v1/models/guarded/weights", none, NULL), 304);
     assert_int_equal(send_with("PUT", path, "If-Match: \"0123\"", other), 412);
-    assert_int_equal(send_with("PUT", path, match, other), 200);
+    // a list of nothing is none, several lines are one list, and a date counts where there is no tag
+    assert_int_equal(send_with("PUT", path, "If-Match;", other), 412); // sent by libcurl as "If-Match:"
+    assert_int_equal(send_with("PUT", path, "If-None-Match;", other), 412);
+    assert_int_equal(send_with("PUT", path, "If-None-Match: \"q\"\nIf-None-Match: *", other), 412);
+    assert_int_equal(send_with("DELETE", path, "If-Match: \"q\"\nIf-Match: \"r\"", NULL), 412);
+    assert_int_equal(send_with("PUT", "/v1/models/nothing", "If-Match: \"q\"\nIf-None-Match: *", other), 412);
+    assert_int_equal(send_with("PUT", path, BEFORE, other), 412);
+    assert_int_equal(send_with("DELETE", path, BEFORE, NULL), 412);
+    assert_int_equal(
+        send_with("GET", "/v1/models/guarded/weights", "If-Match: \"q\"\nRange: bytes=0-7", NULL), 412);
+    snprintf(both, sizeof both, "%s\n" BEFORE, match);
+    assert_int_equal(send_with("PUT", path, both, other), 200);
     assert_int_equal(send_with("PUT", path, match, other), 412);
+    assert_int_equal(send_with("PUT", path, AFTER, other), 200);
     assert_int_equal(send_with("GET", path, none, NULL), 200);
     assert_int_equal(send_with("DELETE", path, match, NULL), 412);
     etag_of(path, etag);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/guard.h"
 #include "server/http/guard_keys.h"
+#include "server/log.h"
 #include "tests/support/check.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -220,6 +222,86 @@ static void a_changed_file_is_read_again(void **state)
     assert_true(ask_with("Bearer " OPS_KEY, SRV_SCOPE_INFER)); // being written, maybe
 }
 
+/* What cp -p, rsync -t and a rotation leave behind: the same time, and a key as long as the one before. */
+static void a_file_in_its_place_is_seen(void **state)
+{
+    static const struct timespec times[2] = {{1600000000, 0}, {1600000000, 0}};
+    static const char *const texts[] = {"ci infer sk_continuous_02\n", "ci infer sk_continuous_03\n"};
+    char other[sizeof path + 8];
+    (void)state;
+    snprintf(other, sizeof other, "%s.new", path);
+    write_keys("ci infer " CI_KEY "\n");
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    make(&(struct srv_guard_options){.keys_file = path});
+    assert_true(ask_with("Bearer " CI_KEY, SRV_SCOPE_INFER));
+    for (int renamed = 0; renamed < 2; renamed++) { // written over, or another file
+        FILE *file = fopen(renamed ? other : path, "w");
+        assert_non_null(file);
+        assert_true(fputs(texts[renamed], file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        assert_int_equal(utimensat(AT_FDCWD, renamed ? other : path, times, 0), 0);
+        if (renamed)
+            assert_int_equal(rename(other, path), 0);
+        usleep(1100000);
+        assert_false(ask_with(renamed ? "Bearer sk_continuous_02" : "Bearer " CI_KEY, SRV_SCOPE_INFER));
+        assert_true(
+            ask_with(renamed ? "Bearer sk_continuous_03" : "Bearer sk_continuous_02", SRV_SCOPE_INFER));
+    }
+}
+
+static size_t count_of(int log, const char *word)
+{
+    char text[8192];
+    size_t count = 0;
+    const ssize_t size = pread(log, text, sizeof text - 1, 0);
+    text[size < 0 ? 0 : size] = '\0';
+    for (const char *at = strstr(text, word); at != NULL; at = strstr(at + 1, word))
+        count++;
+    return count;
+}
+
+static void a_file_that_is_gone_is_told_of_once(void **state)
+{
+    struct srv_log *log;
+    struct efm_error error = {0};
+    const int lines = memfd_create("log", MFD_CLOEXEC);
+    (void)state;
+    assert_int_equal(srv_log_create(&log, SRV_LOG_INFO, lines, &error), EFM_OK);
+    write_keys("ci infer " CI_KEY "\n");
+    make(&(struct srv_guard_options){.keys_file = path, .log = log});
+    assert_int_equal(unlink(path), 0);
+    for (int i = 0; i < 2; i++) {
+        usleep(1100000);
+        assert_true(ask_with("Bearer " CI_KEY, SRV_SCOPE_INFER));
+        assert_int_equal(count_of(lines, "keys_refused"), 1);
+    }
+    write_keys("ops infer " OPS_KEY "\n");
+    usleep(1100000);
+    assert_true(ask_with("Bearer " OPS_KEY, SRV_SCOPE_INFER));
+    assert_int_equal(count_of(lines, "keys_read"), 1);
+    srv_guard_destroy(guard);
+    guard = NULL;
+    srv_log_destroy(log);
+    close(lines);
+}
+
+/* Permission changes neither the time nor the size of a file. */
+static void a_file_that_may_be_read_again_is_read(void **state)
+{
+    (void)state;
+    if (geteuid() == 0) // who may read everything
+        skip();
+    write_keys("ci infer " CI_KEY "\n");
+    make(&(struct srv_guard_options){.keys_file = path});
+    write_keys("ops infer " OPS_KEY "\n");
+    assert_int_equal(chmod(path, 0), 0);
+    usleep(1100000);
+    assert_true(ask_with("Bearer " CI_KEY, SRV_SCOPE_INFER));
+    assert_int_equal(chmod(path, 0600), 0);
+    usleep(1100000);
+    assert_true(ask_with("Bearer " OPS_KEY, SRV_SCOPE_INFER));
+}
+
 static void without_keys_only_loopback_is_changed(void **state)
 {
     (void)state;
@@ -265,13 +347,20 @@ static void names_of_the_server(void **state)
         assert_false(ask_host(foreign[i]));
         assert_refused(API_P_MISDIRECTED, "host");
     }
-    assert_true(ask((struct srv_guard_request){.host = "evil.example"}, SRV_SCOPE_OPEN)); // probes
+    // probes may, and what takes no key may not
+    assert_true(ask((struct srv_guard_request){.host = "evil.example", .probe = true}, SRV_SCOPE_OPEN));
+    assert_false(ask((struct srv_guard_request){.host = "evil.example"}, SRV_SCOPE_OPEN));
+    assert_refused(API_P_MISDIRECTED, "host");
     make(&(struct srv_guard_options){.loopback = false});
     assert_true(ask_host("any.example"));
-    make(&(struct srv_guard_options){.loopback = true, .hosts = "efm.example, [::1]"});
-    assert_true(ask_host("EFM.example:443") && ask_host("[::1]"));
-    assert_false(ask_host("localhost"));
-    assert_false(ask_host("127.0.0.1"));
+    for (int loopback = 0; loopback < 2; loopback++) {
+        make(&(struct srv_guard_options){.loopback = loopback, .hosts = "efm.example, efm.lan"});
+        assert_true(ask_host("EFM.example:443") && ask_host("efm.lan"));
+        for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) // it takes a name to be pointed here
+            assert_true(ask_host(own[i]));
+        assert_false(ask_host("efm.example.evil.example"));
+        assert_false(ask_host("evil.example"));
+    }
     struct efm_error error = {0};
     struct srv_guard *none = NULL;
     const struct srv_guard_options options = {.keys_file = "", .hosts = "http://a.example", .origins = ""};
@@ -306,6 +395,31 @@ static void pages_of_others(void **state)
     struct srv_guard *none = NULL;
     const struct srv_guard_options options = {.keys_file = "", .hosts = "", .origins = "app.example"};
     assert_int_equal(srv_guard_create(&none, &options, &error), EFM_E_ARGUMENT);
+}
+
+static bool ask_own_page(const char *host, const char *origin)
+{
+    return ask((struct srv_guard_request){.host = host, .origin = origin}, SRV_SCOPE_ADMIN);
+}
+
+/* The owner of a name can point it here, and its page is then of the same origin as we are. */
+static void a_page_is_own_under_own_names(void **state)
+{
+    (void)state;
+    make(&(struct srv_guard_options){.admin_open = true});
+    assert_false(ask_own_page("evil.example:8080", "http://evil.example:8080"));
+    assert_refused(API_P_FOREIGN_ORIGIN, "origin");
+    assert_false(ask_own_page("1.2.3.4.evil.example", "http://1.2.3.4.evil.example"));
+    assert_false(ask_own_page("", "http://"));
+    assert_true(ask_own_page("127.0.0.1:8080", "http://127.0.0.1:8080") && !pass.cors);
+    assert_true(ask_own_page("[::1]:8080", "http://[::1]:8080"));
+    assert_true(ask_own_page("localhost", "http://localhost"));
+    assert_false(ask_own_page("127.0.0.1:8080", "http://127.0.0.1:8081"));
+    assert_true(ask_own_page("evil.example", "")); // no page
+    make(&(struct srv_guard_options){.admin_open = true, .hosts = "efm.example"});
+    assert_true(ask_own_page("efm.example", "http://efm.example"));
+    make(&(struct srv_guard_options){.admin_open = true, .origins = "http://efm.example"});
+    assert_true(ask_own_page("efm.example", "http://efm.example"));
 }
 
 static void a_client_has_its_share(void **state)
@@ -344,9 +458,13 @@ int main(void)
         cmocka_unit_test(the_next_key_to_expire_is_known),
         cmocka_unit_test(keys_have_scopes),
         cmocka_unit_test(a_changed_file_is_read_again),
+        cmocka_unit_test(a_file_in_its_place_is_seen),
+        cmocka_unit_test(a_file_that_is_gone_is_told_of_once),
+        cmocka_unit_test(a_file_that_may_be_read_again_is_read),
         cmocka_unit_test(without_keys_only_loopback_is_changed),
         cmocka_unit_test(names_of_the_server),
         cmocka_unit_test(pages_of_others),
+        cmocka_unit_test(a_page_is_own_under_own_names),
         cmocka_unit_test(a_client_has_its_share),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -177,6 +177,19 @@ static void a_range_of_another_version_is_ignored(void **state)
     assert_part("/file", "Range: bytes=900000-\r\nIf-Range: \"v0\"\r\n", 200, 0, FILE_SIZE);
 }
 
+static void a_version_that_is_not_wanted_is_not_sent(void **state)
+{
+    static const char *const paths[] = {"/file", "/later"};
+    struct peer_answer answer;
+    (void)state;
+    assert_part("/file", "Range: bytes=0-1\r\nIf-Match: \"v1\"\r\n", 206, 0, 2);
+    for (size_t i = 0; i < 2; i++) {
+        peer_ask(world.port, "GET", paths[i], "Range: bytes=0-1\r\nIf-Match: \"v0\"\r\n", NULL, 0, &answer);
+        world_assert_problem(&answer, 412, "precondition_failed");
+        peer_answer_release(&answer);
+    }
+}
+
 static void a_range_past_the_end_is_416(void **state)
 {
     static const char *const ranges[] = {"Range: bytes=300000-\r\n", "Range: bytes=-0\r\n",
@@ -312,6 +325,7 @@ int main(void)
         SERVED(a_part_is_sent),
         SERVED(what_is_no_single_range_is_ignored),
         SERVED(a_range_of_another_version_is_ignored),
+        SERVED(a_version_that_is_not_wanted_is_not_sent),
         SERVED(a_range_past_the_end_is_416),
         SERVED(head_tells_the_size),
         SERVED(who_leaves_leaves_no_descriptor),

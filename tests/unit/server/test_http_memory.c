@@ -87,6 +87,8 @@ static void requests_survive_a_failed_allocation(void **state)
     static const char *const requests[] = {
         "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         "GET /text?n=3000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\r\n",
+        ("GET /text?n=30 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-Match: \"x\"\r\nIf-Match: \"abc\"\r\n"
+         "Accept: a/b\r\nAccept: c/d\r\n\r\n"),
         "GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         "GET /later?s=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",

@@ -259,6 +259,93 @@ static void what_is_known_is_not_sent_again(void **state)
     close(peer);
 }
 
+static void what_is_not_wanted_is_not_sent(void **state)
+{
+    static const struct {
+        const char *headers;
+        int status;
+    } rows[] = {
+        {"If-Match: \"abc\"\r\n", 200},
+        {"If-Match: *\r\n", 200},
+        {"If-Match: \"x\"\r\nIf-Match: \"abc\"\r\n", 200},
+        {"If-Match: W/\"abc\"\r\n", 412},
+        {"If-Match: \"x\"\r\n", 412},
+        {"If-Match: abc\r\n", 412},
+        {"If-Match:\r\n", 412},
+        {"If-Match: \"x\"\r\nIf-None-Match: \"abc\"\r\n", 412}, // the first to be asked
+        {"If-Match: \"abc\"\r\nIf-None-Match: \"abc\"\r\n", 304},
+        {"If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 200},
+        {"If-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", 412},
+        {"If-Unmodified-Since: Sun, 06 Nov 1994\r\n", 200},
+        {"If-Match: \"abc\"\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", 200},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const int status = conditional("GET", rows[i].headers);
+        if (status != rows[i].status)
+            fail_msg("%s: %d", rows[i].headers, status);
+    }
+    assert_int_equal(conditional("POST", "If-Match: \"x\"\r\n"), 200);
+    struct peer_answer answer;
+    peer_ask(world.port, "GET", "/text?n=5000", "If-Match: \"x\"\r\n", NULL, 0, &answer);
+    world_assert_problem(&answer, 412, "precondition_failed");
+    peer_answer_release(&answer);
+    assert_int_equal(peer_status(world.port, "GET", "/hello", "If-Match: \"x\"\r\n", NULL),
+                     200); // has no tag
+}
+
+/* ---- values ---- */
+
+static void blanks_around_a_value_are_no_part_of_it(void **state)
+{
+    struct peer_answer answer;
+    (void)state;
+    peer_ask(world.port, "POST", "/echo", "X-Test: \t two words \t\r\nX-Request-Id: mine \r\nAccept:  \r\n",
+             "", 0, &answer);
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(peer_header(&answer, "Echo-Test"), "two words");
+    assert_string_equal(peer_header(&answer, "X-Request-Id"), "mine");
+    assert_null(peer_header(&answer, "Echo-Accept")); // nothing is no header
+    peer_answer_release(&answer);
+    assert_int_equal(conditional("GET", "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\t\r\n"), 304);
+    // who expects it is told to go on, too
+    int peer = peer_dial(world.port);
+    peer_send(peer, "POST /echo HTTP/1.1\r\nHost: x \r\nExpect: 100-continue \r\nContent-Length: 4\r\n\r\n");
+    assert_true(peer_read_head(peer, &answer));
+    assert_int_equal(answer.status, 100);
+    peer_send(peer, "body");
+    assert_true(peer_read(peer, &answer));
+    assert_int_equal(answer.status, 200);
+    peer_answer_release(&answer);
+    // the library has seen no chunks in this one, and would take them for what is in them
+    peer_send(peer, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked \r\n\r\n");
+    assert_true(peer_read(peer, &answer));
+    world_assert_problem(&answer, 400, "malformed_request");
+    peer_answer_release(&answer);
+    close(peer);
+}
+
+static void lines_of_a_list_are_one_list(void **state)
+{
+    struct peer_answer answer;
+    (void)state;
+    assert_int_equal(conditional("GET", "If-None-Match: \"x\"\r\nIf-None-Match: \"abc\"\r\n"), 304);
+    assert_int_equal(
+        conditional("GET", "if-none-match: \"x\"\r\nX: y\r\nIf-None-Match:\r\nIF-NONE-MATCH: \"z\"\r\n"),
+        200);
+    // no list that a list could be
+    assert_int_equal(conditional("GET", "If-None-Match: \"abc\"\r\nIf-None-Match: *\r\n"), 200);
+    peer_ask(world.port, "GET", "/text?n=5000", "Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n", NULL, 0,
+             &answer);
+    assert_string_equal(peer_header(&answer, "Content-Encoding"), "gzip");
+    peer_answer_release(&answer);
+    peer_ask(world.port, "POST", "/echo", "Accept: a/b\r\nAccept: c/d;q=0.5 \r\nX-Test: 1\r\nX-Test: 2\r\n",
+             "", 0, &answer);
+    assert_string_equal(peer_header(&answer, "Echo-Accept"), "a/b, c/d;q=0.5");
+    assert_string_equal(peer_header(&answer, "Echo-Test"), "1"); // not known to be a list
+    peer_answer_release(&answer);
+}
+
 /* ---- refused before the body ---- */
 
 static void a_coded_body_is_refused(void **state)
@@ -360,6 +447,61 @@ static void a_strange_transfer_coding_is_refused(void **state)
     close(peer);
 }
 
+/* Between a proxy and this server each of these could be two requests, or one. */
+static void a_head_that_can_be_read_in_two_ways_is_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t size;
+    } heads[] = {
+#define HEAD(text) {text, sizeof text - 1}
+        HEAD("Host: x\r\nContent-Length : 58\r\n\r\n"),
+        HEAD("Host: x\r\nContent-Length\t: 58\r\n\r\n"),
+        HEAD("Host: x\r\nContent-Length: 58\r\nTransfer-Encoding : chunked\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\rContent-Length: 58\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\r\r\n\r\n"),
+        HEAD("Host: x\r\nContent\rLength: 58\r\n\r\n"),
+        HEAD("Host: x\r\nContent-\xc4: 58\r\n\r\n"),
+        HEAD("Host: x\r\n: 58\r\n\r\n"),
+        HEAD("Host: x\r\n:\r\nX: /hello HTTP/1.1\r\nHost: x\r\n\r\n"), // which is a request line, too
+        HEAD("Host: x\r\n\0Content-Length: 58\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\0Content-Length: 58\r\nY: b\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\0Content-Length: 58\r\n\r\n"),
+        HEAD("Host: x\r\nContent-: 58\r\n Length\r\n\r\n"), // a line that goes on
+        HEAD("Host: x\r\nContent-: 58\r\n\tLength\r\nY: b\r\n\r\n"),
+        HEAD("Host: x\r\nHost: y\r\n\r\n"),
+        HEAD("Host: x\r\nhost: x\r\n\r\n"),
+#undef HEAD
+    };
+    struct peer_answer answer;
+    (void)state;
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        int peer = peer_dial(world.port);
+        peer_send(peer, "GET /hello HTTP/1.1\r\n");
+        assert_true(peer_send_bytes(peer, heads[i].text, heads[i].size));
+        peer_send(peer, "DELETE /things/x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        if (!peer_read(peer, &answer) || answer.status != 400)
+            fail_msg("head %zu: %d", i, answer.status);
+        world_assert_problem(&answer, 400, "malformed_request");
+        assert_string_equal(peer_header(&answer, "Connection"), "close");
+        peer_answer_release(&answer);
+        assert_false(peer_read(peer, &answer)); // and nothing behind it is a request
+        close(peer);
+    }
+    assert_int_equal(atomic_load(&world.calls), 0);
+    // lines may end by a line feed alone, and values be empty or far from their names
+    int peer = peer_dial(world.port);
+    peer_send(
+        peer,
+        "GET /hello HTTP/1.1\nHost: x\nX:\nX-Y_z!: \t a\n\nGET /hello HTTP/1.1\r\nHost:x\r\nX:\r\n\r\n");
+    for (int i = 0; i < 2; i++) {
+        assert_true(peer_read(peer, &answer));
+        assert_int_equal(answer.status, 200);
+        peer_answer_release(&answer);
+    }
+    close(peer);
+}
+
 /* A byte now and then keeps the idle timeout away, but not this one. */
 static void slow_headers_end_with_408(void **state)
 {
@@ -399,12 +541,22 @@ int main(void)
 {
 #define SERVED(test) cmocka_unit_test_setup_teardown(test, world_start_usual, world_stop_usual)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(accept_encoding_is_weighed),      SERVED(json_comes_as_gzip_to_who_takes_it),
-        SERVED(what_gains_nothing_is_sent_as_it_is),       SERVED(head_agrees_with_get),
-        cmocka_unit_test(lists_of_tags_are_read_strictly), cmocka_unit_test(dates_are_read_in_three_forms),
-        SERVED(what_is_known_is_not_sent_again),           SERVED(a_coded_body_is_refused),
-        SERVED(only_100_continue_can_be_expected),         SERVED(heads_are_bounded),
-        SERVED(a_strange_transfer_coding_is_refused),      cmocka_unit_test(slow_headers_end_with_408),
+        cmocka_unit_test(accept_encoding_is_weighed),
+        SERVED(json_comes_as_gzip_to_who_takes_it),
+        SERVED(what_gains_nothing_is_sent_as_it_is),
+        SERVED(head_agrees_with_get),
+        cmocka_unit_test(lists_of_tags_are_read_strictly),
+        cmocka_unit_test(dates_are_read_in_three_forms),
+        SERVED(what_is_known_is_not_sent_again),
+        SERVED(what_is_not_wanted_is_not_sent),
+        SERVED(blanks_around_a_value_are_no_part_of_it),
+        SERVED(lines_of_a_list_are_one_list),
+        SERVED(a_coded_body_is_refused),
+        SERVED(only_100_continue_can_be_expected),
+        SERVED(heads_are_bounded),
+        SERVED(a_strange_transfer_coding_is_refused),
+        SERVED(a_head_that_can_be_read_in_two_ways_is_refused),
+        cmocka_unit_test(slow_headers_end_with_408),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
