@@ -70,6 +70,7 @@ static void complete(struct srv_work *base, const struct api_problem *end)
         .request_id = srv_exchange_request_id(work->exchange),
         .traceparent = srv_exchange_traceparent(work->exchange),
         .cancelled = srv_exchange_cancelled(work->exchange),
+        .admitted = true, /* with the outer one, which is answered whatever began since */
         .answer = take_answer,
         .context = work,
     };

@@ -54,6 +54,7 @@ struct srv_detached {
     void (*answer)(void *context, struct api_reply *reply);
     void *context;
     atomic_bool *cancelled;               /* borrowed */
+    bool admitted;                        /* before the server began to drain, perhaps */
     struct srv_detached *previous, *next; /* under the mutex */
 };
 

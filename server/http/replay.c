@@ -81,6 +81,7 @@ static struct srv_detached *create_detached(struct srv_exchange *exchange, struc
     detached->body[request->body_size] = '\0';
     detached->answer = request->answer;
     detached->context = request->context;
+    detached->admitted = request->admitted;
     detached->cancelled = request->cancelled != NULL ? request->cancelled : &exchange->cancelled;
     return detached;
 }
@@ -108,7 +109,7 @@ static bool route(struct srv_exchange *exchange, struct api_problem *problem)
         !srv_route(http->options.routes, http->options.route_count, exchange->method, &exchange->target,
                    &exchange->match, problem))
         return false;
-    if (atomic_load(&http->draining)) {
+    if (atomic_load(&http->draining) && !exchange->detached->admitted) {
         problem->retry_after = 1;
         return api_problem_set(problem, API_P_DRAINING, NULL, "the server is shutting down");
     }

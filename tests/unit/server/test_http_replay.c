@@ -160,6 +160,19 @@ static void problems_are_answers(void **state)
     assert_problem(&kept, 503, "draining");
 }
 
+static void what_was_admitted_is_answered_while_the_server_drains(void **state)
+{
+    struct kept kept = {.answers = 0};
+    struct srv_kept_request request = {
+        .method = "GET", .target = "/both", .admitted = true, .answer = keep, .context = &kept};
+    (void)state;
+    srv_http_drain(world.http);
+    assert_true(srv_http_replay(world.http, &request));
+    wait_for(&kept);
+    assert_body(&kept, "both");
+    api_reply_release(&kept.reply);
+}
+
 static void its_flag_is_the_callers(void **state)
 {
     struct kept kept;
@@ -292,6 +305,7 @@ int main(void)
         SERVED(limits_of_arriving_bodies_do_not_count),
         SERVED(another_thread_may_answer),
         SERVED(problems_are_answers),
+        SERVED(what_was_admitted_is_answered_while_the_server_drains),
         SERVED(its_flag_is_the_callers),
         SERVED(the_end_of_the_server_sets_the_flag),
         cmocka_unit_test_teardown(streams_and_uploads_are_refused, world_stop_usual),
