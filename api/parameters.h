@@ -81,7 +81,7 @@ bool api_parameter_given(const struct api_parameter_table *table, const struct a
 bool api_name_valid(const char *name);
 
 /* Parses JSON of a request strictly: UTF-8, no duplicate keys, bounded depth (32), nothing after it. NULL
- * with API_P_MALFORMED_JSON naming line and column (or API_P_BODY_TOO_LARGE past 2 Mi values). The caller
+ * with API_P_MALFORMED_JSON naming line and column (or API_P_BODY_TOO_LARGE past 2 Mi values, or 4096 members of one object). The caller
  * owns the result (json_decref). */
 json_t *api_json_parse(const uint8_t *bytes, size_t size, struct api_problem *problem);
 
