@@ -60,7 +60,14 @@ bool api_parameter_set_json(const struct api_parameter_table *table, void *targe
                             struct api_parameters_seen *seen, const char *name, const json_t *value,
                             struct api_problem *problem);
 
-/* Every name=value of a raw query string, percent-decoded ('+' is a space). At most 64 pairs. */
+/* Shows every name=value of a raw query string, percent-decoded ('+' is a space); at most 64 pairs. All of them, so that the client
+ * learns of all its mistakes at once: false when `visit` refused one, or with API_P_MALFORMED_REQUEST. */
+bool api_query_each(const char *query,
+                    bool (*visit)(void *context, const char *name, const char *text,
+                                  struct api_problem *problem),
+                    void *context, struct api_problem *problem);
+
+/* Sets each of them. */
 bool api_parameters_from_query(const struct api_parameter_table *table, void *target,
                                struct api_parameters_seen *seen, const char *query,
                                struct api_problem *problem);

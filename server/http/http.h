@@ -147,6 +147,8 @@ struct srv_kept_request {
     atomic_bool *cancelled;  /* borrowed until the answer; NULL: cannot be cancelled */
     bool admitted; /* a part of a request that was taken before: done while the server drains, too */
     void (*answer)(void *context, struct api_reply *reply);
+    /* In place of `answer` for a problem, which is borrowed for the call; NULL: a problem is an answer like others. */
+    void (*refuse)(void *context, const struct api_problem *problem);
     void *context;
 };
 /* False when there is no memory: `answer` is then not called, and the body is freed. While the server drains
