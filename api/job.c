@@ -112,6 +112,7 @@ static const struct member MEMBERS[] = {
     MEMBER(COUNT, checkpoint_step),
     MEMBER(REAL, checkpoint_time),
     MEMBER(CUT, traceparent),
+    MEMBER(TEXT, owner),
 };
 enum { MEMBER_COUNT = sizeof MEMBERS / sizeof MEMBERS[0] };
 

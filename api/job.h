@@ -18,7 +18,7 @@ const char *api_job_state_word(enum api_job_state state); /* "queued" */
 bool api_job_state_parse(const char *word, enum api_job_state *state);
 bool api_job_state_ended(enum api_job_state state);
 
-enum { API_JOB_ID_SIZE = 64, API_JOB_KIND_SIZE = 16, API_JOB_URL_SIZE = 1024 };
+enum { API_JOB_ID_SIZE = 64, API_JOB_KIND_SIZE = 16, API_JOB_URL_SIZE = 1024, API_JOB_OWNER_SIZE = 72 };
 
 /* Zero it before use; release frees what is owned. Times are Unix seconds, 0: not yet. */
 struct api_job {
@@ -51,7 +51,8 @@ struct api_job {
     unsigned attempts;                                          /* how often it was begun */
     uint64_t checkpoint_step;                                   /* of the last checkpoint; 0: none */
     double checkpoint_time;
-    char traceparent[64]; /* of the request that made it; "" for none */
+    char traceparent[64];           /* of the request that made it; "" for none */
+    char owner[API_JOB_OWNER_SIZE]; /* name of the API key that it came with; "" without keys. Never shown */
 };
 void api_job_release(struct api_job *job);
 

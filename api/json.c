@@ -12,6 +12,10 @@ enum {
     MAX_DEPTH = 32,
     /* A number of two bytes takes some forty as a json_t: this keeps a body from growing past 100 MB. */
     MAX_VALUES = 1 << 21,
+    /* As much as so many numbers take, before its first member. */
+    OBJECT_VALUES = 6,
+    /* Far more than any request has; a table that grows to a million names stands still for each of its moves. */
+    MAX_MEMBERS = 4096,
 };
 
 size_t api_utf8_length(const uint8_t *text, size_t size)
@@ -129,9 +133,29 @@ bool api_json_is_object(const uint8_t *bytes, size_t size)
     return at < size && bytes[at] == '{';
 }
 
-/* Nesting and number of values, counted outside of strings before a node is allocated. */
+/* What is open at one depth. */
+struct level {
+    bool is_object;
+    size_t members; /* of the object, by its commas */
+};
+
+static bool refuse_bounds(size_t depth, size_t values, struct api_problem *problem)
+{
+    if (depth > MAX_DEPTH)
+        return api_problem_set(problem, API_P_MALFORMED_JSON, NULL,
+                               "the JSON is nested deeper than %d levels", MAX_DEPTH);
+    if (values > MAX_VALUES)
+        return api_problem_set(problem, API_P_BODY_TOO_LARGE, NULL,
+                               "the JSON holds more than %d values; send large arrays as NPY", MAX_VALUES);
+    return api_problem_set(problem, API_P_BODY_TOO_LARGE, NULL,
+                           "an object of the JSON has more than %d members", MAX_MEMBERS);
+}
+
+/* Nesting, number of values and of the members of one object, counted outside of strings before a node is allocated. Brackets that
+ * do not match are the parser's to refuse, which goes no further than the first of them. */
 static bool within_bounds(const uint8_t *bytes, size_t size, struct api_problem *problem)
 {
+    struct level levels[MAX_DEPTH + 1] = {{0}};
     size_t depth = 0, values = 0;
     bool in_string = false;
     for (size_t i = 0; i < size; i++) {
@@ -147,19 +171,17 @@ static bool within_bounds(const uint8_t *bytes, size_t size, struct api_problem 
             in_string = true;
         } else if (byte == '[' || byte == '{') {
             depth++;
-            values++;
+            values += byte == '{' ? OBJECT_VALUES : 1;
+            if (depth <= MAX_DEPTH)
+                levels[depth] = (struct level){.is_object = byte == '{', .members = 1};
         } else if (byte == ']' || byte == '}') {
             depth -= depth > 0;
         } else if (byte == ',') {
             values++;
+            levels[depth].members += levels[depth].is_object;
         }
-        if (depth > MAX_DEPTH)
-            return api_problem_set(problem, API_P_MALFORMED_JSON, NULL,
-                                   "the JSON is nested deeper than %d levels", MAX_DEPTH);
-        if (values > MAX_VALUES)
-            return api_problem_set(problem, API_P_BODY_TOO_LARGE, NULL,
-                                   "the JSON holds more than %d values; send large arrays as NPY",
-                                   MAX_VALUES);
+        if (depth > MAX_DEPTH || values > MAX_VALUES || levels[depth].members > MAX_MEMBERS)
+            return refuse_bounds(depth, values, problem);
     }
     return true;
 }

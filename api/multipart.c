@@ -143,6 +143,21 @@ static bool end_of_boundary(struct cursor *cursor, bool *more)
     return true;
 }
 
+/* The first `delimiter` in what is left; NULL when there is none. A boundary holds no CR, so what fits in part can only begin
+ * again behind that part, and no byte is compared twice: memmem would try each of 60 MB that nearly fit. */
+static const uint8_t *find_delimiter(const struct cursor *cursor, const char *delimiter)
+{
+    const size_t length = strlen(delimiter);
+    if (cursor->left < length)
+        return NULL;
+    const uint8_t *const last = cursor->at + (cursor->left - length);
+    for (const uint8_t *at = cursor->at; at <= last; at++) {
+        if (at[0] == '\r' && at[1] == '\n' && memcmp(at, delimiter, length) == 0)
+            return at;
+    }
+    return NULL;
+}
+
 /* To just behind the first boundary; a preamble before it is skipped. */
 static bool skip_preamble(struct cursor *cursor, const char *delimiter)
 {
@@ -151,7 +166,7 @@ static bool skip_preamble(struct cursor *cursor, const char *delimiter)
         advance(cursor, length - 2);
         return true;
     }
-    const uint8_t *found = memmem(cursor->at, cursor->left, delimiter, length);
+    const uint8_t *found = find_delimiter(cursor, delimiter);
     if (found == NULL)
         return false;
     advance(cursor, (size_t)(found - cursor->at) + length);
@@ -168,7 +183,7 @@ static bool read_part(struct cursor *cursor, const char *delimiter, struct api_p
         return refuse(problem, "a part has no name");
     /* An empty part may have its boundary right behind the empty line, sharing that line's end. */
     struct cursor shared = {cursor->at - 2, cursor->left + 2};
-    const uint8_t *end = memmem(shared.at, shared.left, delimiter, strlen(delimiter));
+    const uint8_t *end = find_delimiter(&shared, delimiter);
     if (end == NULL)
         return refuse(problem, "the form has no closing boundary");
     part->data = cursor->at;

@@ -51,6 +51,8 @@ struct api_oip_infer {
 bool api_oip_infer_parse(struct api_oip_infer *request, const char *model, const struct efm_shape *shape,
                          const struct api_message *message, const char *header_length,
                          const struct api_limits *limits, struct api_problem *problem);
+/* Makes a problem of the inner request one of this protocol's: its pointers are of what the client sent. */
+void api_oip_infer_problem(struct api_problem *problem);
 void api_oip_infer_release(struct api_oip_infer *request);
 
 /* {"model_name","model_version","id"?,"parameters":{"seed","evaluations","landed"},"outputs":[...]} and

@@ -119,6 +119,15 @@ static bool fill_all(struct filling *filling, struct api_problem *problem)
                            filling->count, tensor->count);
 }
 
+static bool check_finite(const float *values, size_t count, struct api_problem *problem)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return api_problem_set(problem, API_P_NOT_FINITE, "/inputs/0/data",
+                                   "element %zu is not finite or too large for a float", i);
+    return true;
+}
+
 static bool put_numbers(struct api_oip_infer *request, const struct tensor *tensor,
                         struct api_problem *problem)
 {
@@ -128,7 +137,8 @@ static bool put_numbers(struct api_oip_infer *request, const struct tensor *tens
     struct filling filling = {.tensor = tensor, .put = put_number, .numbers = values};
     bool good =
         tensor->data != NULL ? fill_all(&filling, problem) : numbers_of_bytes(tensor, values, problem);
-    good = good && api_inner_numbers(&request->inner, values, tensor->shape, tensor->rank, problem);
+    good = good && check_finite(values, tensor->count, problem) &&
+           api_inner_numbers(&request->inner, values, tensor->shape, tensor->rank, problem);
     efm_free(values);
     return good;
 }
@@ -251,14 +261,39 @@ static bool read_data(struct tensor *tensor, const json_t *data, const struct ap
     return true;
 }
 
+/* Samples of the model one after the other, as they are or flat; or a flat one. `model` with dimension 0 is not known. */
+static bool check_shape(const struct tensor *tensor, const struct efm_shape *model,
+                        struct api_problem *problem)
+{
+    char sizes[24 * EFM_NPY_MAX_RANK];
+    const size_t *shape = tensor->shape, rank = tensor->rank;
+    const bool image = efm_shape_is_image(model);
+    if (model->dimension == 0 || (rank == 1 && shape[0] == model->dimension) ||
+        (rank == 2 && shape[1] == model->dimension) ||
+        (rank == 4 && image && shape[1] == model->height && shape[2] == model->width &&
+         shape[3] == model->channels))
+        return true;
+    size_t used = 0;
+    sizes[0] = '\0';
+    for (size_t i = 0; i < rank; i++)
+        used += (size_t)snprintf(sizes + used, sizeof sizes - used, "%s%zu", i == 0 ? "" : ", ", shape[i]);
+    if (image)
+        return api_problem_set(problem, API_P_SHAPE_MISMATCH, "/inputs/0/shape",
+                               "is [%s], the model takes [n, %u, %u, %u] or [n, %zu]", sizes, model->height,
+                               model->width, model->channels, model->dimension);
+    return api_problem_set(problem, API_P_SHAPE_MISMATCH, "/inputs/0/shape",
+                           "is [%s], the model takes [n, %zu]", sizes, model->dimension);
+}
+
 static bool put(struct api_oip_infer *request, const struct tensor *tensor, struct api_problem *problem)
 {
     const bool vectors = request->shape.dimension > 0 && !efm_shape_is_image(&request->shape);
     if (vectors && (tensor->type == UINT8 || tensor->type == BYTES))
         return api_problem_set(problem, API_P_INVALID_PARAMETER, "/inputs/0/datatype",
                                "must be FP32, FP64 or FP16: the samples of this model are vectors");
-    return tensor->type == BYTES ? put_files(request, tensor, problem)
-                                 : put_numbers(request, tensor, problem);
+    if (tensor->type == BYTES)
+        return put_files(request, tensor, problem);
+    return check_shape(tensor, &request->shape, problem) && put_numbers(request, tensor, problem);
 }
 
 bool api_oip_read_input(struct api_oip_infer *request, const json_t *value, const struct api_oip_body *body,

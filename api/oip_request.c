@@ -111,33 +111,34 @@ static bool read_switch(bool *out, const json_t *value, const char *pointer, str
     return true;
 }
 
-/* Clients of this protocol count microseconds. */
-static bool read_timeout(struct reading *reading, const json_t *value, struct api_problem *problem)
+/* One of /v1/transfer's own. */
+static bool set(struct reading *reading, const char *name, const char *text, struct api_problem *problem)
 {
-    if (!json_is_integer(value) || json_integer_value(value) <= 0)
-        return api_problem_set(problem, API_P_INVALID_PARAMETER, "/parameters/timeout",
-                               "must be a whole number of microseconds");
-    json_t *seconds = json_real((double)json_integer_value(value) * 1e-6);
-    if (seconds == NULL)
-        return api_problem_set(problem, API_P_NO_MEMORY, NULL, "no memory for the request");
-    bool good = api_parameter_set_json(&api_transfer_table, &reading->parameters, &reading->parameters.seen,
-                                       "timeout", seconds, problem);
-    json_decref(seconds);
-    return good;
+    return api_parameter_set(&api_transfer_table, &reading->parameters, &reading->parameters.seen, name, text,
+                             problem);
+}
+
+/* Clients of this protocol count microseconds; `count` is -1 for what is no such number. */
+static bool set_timeout(struct reading *reading, int64_t count, const char *pointer,
+                        struct api_problem *problem)
+{
+    static const int64_t least = 1000, most = INT64_C(86400) * 1000000;
+    char seconds[32];
+    if (count < least || count > most)
+        return api_problem_set(problem, API_P_INVALID_PARAMETER, pointer,
+                               "must be a whole number of microseconds in 1000..86400000000");
+    snprintf(seconds, sizeof seconds, "%.17g", (double)count / 1e6);
+    return set(reading, "timeout", seconds, problem);
 }
 
 /* Clients of this protocol count priorities from 1, the highest; 0 is the default. */
-static bool read_priority(struct reading *reading, const json_t *value, struct api_problem *problem)
+static bool set_priority(struct reading *reading, int64_t number, const char *pointer,
+                         struct api_problem *problem)
 {
-    struct api_transfer *parameters = &reading->parameters;
-    if (!json_is_integer(value))
-        return api_parameter_set_json(&api_transfer_table, parameters, &parameters->seen, "priority", value,
-                                      problem);
-    if (json_integer_value(value) < 0)
-        return api_problem_set(problem, API_P_INVALID_PARAMETER, "/parameters/priority",
+    if (number < 0)
+        return api_problem_set(problem, API_P_INVALID_PARAMETER, pointer,
                                "must be 0, 1 (normal) or more (low)");
-    return api_parameter_set(&api_transfer_table, parameters, &parameters->seen, "priority",
-                             json_integer_value(value) <= 1 ? "normal" : "low", problem);
+    return set(reading, "priority", number <= 1 ? "normal" : "low", problem);
 }
 
 static bool read_parameter(struct reading *reading, const char *name, const json_t *value,
@@ -148,9 +149,10 @@ static bool read_parameter(struct reading *reading, const char *name, const json
     if (strcmp(name, "binary_data_output") == 0)
         return read_switch(&reading->binary, value, "/parameters/binary_data_output", problem);
     if (strcmp(name, "timeout") == 0)
-        return read_timeout(reading, value, problem);
-    if (strcmp(name, "priority") == 0)
-        return read_priority(reading, value, problem);
+        return set_timeout(reading, json_is_integer(value) ? json_integer_value(value) : -1,
+                           "/parameters/timeout", problem);
+    if (strcmp(name, "priority") == 0 && json_is_integer(value))
+        return set_priority(reading, json_integer_value(value), "/parameters/priority", problem);
     return api_parameter_set_json(&api_transfer_table, &reading->parameters, &reading->parameters.seen, name,
                                   value, problem);
 }
@@ -169,6 +171,33 @@ static bool read_parameters(struct reading *reading, const json_t *object, struc
             return false;
     }
     return good;
+}
+
+/* At most 15 digits; -1 for any other text. */
+static int64_t read_number(const char *text)
+{
+    int64_t number = 0;
+    if (text[0] == '\0' || strlen(text) > 15)
+        return -1;
+    for (; *text != '\0'; text++) {
+        if (!isdigit((unsigned char)*text))
+            return -1;
+        number = number * 10 + (*text - '0');
+    }
+    return number;
+}
+
+/* The query is ours, but what it means is what it means in the JSON of this protocol. */
+static bool read_query_parameter(void *context, const char *name, const char *text,
+                                 struct api_problem *problem)
+{
+    struct reading *reading = context;
+    const int64_t number = read_number(text);
+    if (strcmp(name, "timeout") == 0)
+        return set_timeout(reading, number, "/timeout", problem);
+    if (strcmp(name, "priority") == 0 && number >= 0)
+        return set_priority(reading, number, "/priority", problem);
+    return set(reading, name, text, problem);
 }
 
 /* Some parameters of /v1/transfer mean nothing here, some are about the output "image". */
@@ -330,19 +359,23 @@ bool api_oip_infer_parse(struct api_oip_infer *request, const char *model, const
         request->shape = *shape;
     api_inner_init(&request->inner, limits->max_reply_bytes);
     struct reading reading = {.request = request};
-    struct api_transfer *parameters = &reading.parameters;
     // The model of the path comes first: given once more it is given twice.
-    if (!api_parameter_set(&api_transfer_table, parameters, &parameters->seen, "model", model, problem) ||
+    if (!set(&reading, "model", model, problem) ||
         !split_body(&reading.body, message, header_length, problem) ||
-        !api_parameters_from_query(&api_transfer_table, parameters, &parameters->seen, message->query,
-                                   problem) ||
+        !api_query_each(message->query, read_query_parameter, &reading, problem) ||
         !read_body(&reading, problem))
         return false;
     // A picture as /v1/transfer makes it, with its texts, where nothing else is asked for.
     if (request->output_count == 1 && request->outputs[0].kind == API_OIP_IMAGE &&
         request->format == EFM_IMAGE_PNG)
         request->inner.media = API_MEDIA_JSON;
-    return api_inner_target(&request->inner, reading.operation, parameters, problem);
+    return api_inner_target(&request->inner, reading.operation, &reading.parameters, problem);
+}
+
+void api_oip_infer_problem(struct api_problem *problem)
+{
+    api_problem_move(problem, "/image", "/inputs/0/data");
+    api_problem_move(problem, "/vectors", "/inputs/0/data");
 }
 
 void api_oip_infer_release(struct api_oip_infer *request)

@@ -60,7 +60,14 @@ bool api_parameter_set_json(const struct api_parameter_table *table, void *targe
                             struct api_parameters_seen *seen, const char *name, const json_t *value,
                             struct api_problem *problem);
 
-/* Every name=value of a raw query string, percent-decoded ('+' is a space). At most 64 pairs. */
+/* Shows every name=value of a raw query string, percent-decoded ('+' is a space); at most 64 pairs. All of them, so that the client
+ * learns of all its mistakes at once: false when `visit` refused one, or with API_P_MALFORMED_REQUEST. */
+bool api_query_each(const char *query,
+                    bool (*visit)(void *context, const char *name, const char *text,
+                                  struct api_problem *problem),
+                    void *context, struct api_problem *problem);
+
+/* Sets each of them. */
 bool api_parameters_from_query(const struct api_parameter_table *table, void *target,
                                struct api_parameters_seen *seen, const char *query,
                                struct api_problem *problem);
@@ -81,7 +88,7 @@ bool api_parameter_given(const struct api_parameter_table *table, const struct a
 bool api_name_valid(const char *name);
 
 /* Parses JSON of a request strictly: UTF-8, no duplicate keys, bounded depth (32), nothing after it. NULL
- * with API_P_MALFORMED_JSON naming line and column (or API_P_BODY_TOO_LARGE past 2 Mi values). The caller
+ * with API_P_MALFORMED_JSON naming line and column (or API_P_BODY_TOO_LARGE past 2 Mi values, or 4096 members of one object). The caller
  * owns the result (json_decref). */
 json_t *api_json_parse(const uint8_t *bytes, size_t size, struct api_problem *problem);
 

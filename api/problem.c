@@ -64,6 +64,28 @@ bool api_problem_set(struct api_problem *problem, enum api_problem_code code, co
     return false;
 }
 
+/* "FROM" or "FROM/..." at the beginning of `text`, which `size` bytes have room for, becomes "TO..."; false for other texts. `after`:
+ * what else may follow FROM. */
+static bool move_start(char *text, size_t size, const char *from, const char *to, char after)
+{
+    char moved[sizeof((struct api_problem *)NULL)->detail];
+    const size_t length = strlen(from);
+    if (strncmp(text, from, length) != 0 || (text[length] != '/' && text[length] != after))
+        return false;
+    snprintf(moved, sizeof moved, "%s%s", to, text + length);
+    snprintf(text, size, "%s", moved);
+    return true;
+}
+
+void api_problem_move(struct api_problem *problem, const char *from, const char *to)
+{
+    bool moved = false;
+    for (size_t i = 0; i < problem->field_count; i++)
+        moved |= move_start(problem->fields[i].pointer, sizeof problem->fields[i].pointer, from, to, '\0');
+    if (moved)
+        move_start(problem->detail, sizeof problem->detail, from + 1, to + 1, ':');
+}
+
 static bool is_about_images(enum api_problem_code code)
 {
     return code == API_P_DAMAGED_IMAGE || code == API_P_NOT_AN_IMAGE || code == API_P_UNSUPPORTED_IMAGE;

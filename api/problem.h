@@ -102,6 +102,9 @@ struct api_problem {
 bool api_problem_set(struct api_problem *problem, enum api_problem_code code, const char *pointer,
                      const char *format, ...) EFM_PRINTF(4, 5);
 
+/* Pointers that begin with `from`, a whole member, begin with `to` instead, in the detail too. */
+void api_problem_move(struct api_problem *problem, const char *from, const char *to);
+
 /* What a core error means to the client; `when_format` is the code for EFM_E_FORMAT and its relatives. */
 bool api_problem_from_error(struct api_problem *problem, const struct efm_error *error,
                             enum api_problem_code when_format, const char *pointer);

@@ -37,9 +37,10 @@ static bool decode(const char *text, size_t length, char *out, size_t size, stru
     return true;
 }
 
-bool api_parameters_from_query(const struct api_parameter_table *table, void *target,
-                               struct api_parameters_seen *seen, const char *query,
-                               struct api_problem *problem)
+bool api_query_each(const char *query,
+                    bool (*visit)(void *context, const char *name, const char *text,
+                                  struct api_problem *problem),
+                    void *context, struct api_problem *problem)
 {
     bool good = true;
     size_t pairs = 0;
@@ -56,11 +57,30 @@ bool api_parameters_from_query(const struct api_parameter_table *table, void *ta
             if (!decode(query, name_length, name, sizeof name, problem) ||
                 !decode(value, (size_t)(query + length - value), text, sizeof text, problem))
                 return false;
-            /* Go on after a refusal: the client learns of all its mistakes at once. */
-            good = api_parameter_set(table, target, seen, name, text, problem) && good;
+            good = visit(context, name, text, problem) && good;
         }
         query += length;
         query += *query == '&';
     }
     return good;
+}
+
+struct setting {
+    const struct api_parameter_table *table;
+    void *target;
+    struct api_parameters_seen *seen;
+};
+
+static bool set(void *context, const char *name, const char *text, struct api_problem *problem)
+{
+    const struct setting *setting = context;
+    return api_parameter_set(setting->table, setting->target, setting->seen, name, text, problem);
+}
+
+bool api_parameters_from_query(const struct api_parameter_table *table, void *target,
+                               struct api_parameters_seen *seen, const char *query,
+                               struct api_problem *problem)
+{
+    struct setting setting = {table, target, seen};
+    return api_query_each(query, set, &setting, problem);
 }

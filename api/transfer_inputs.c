@@ -348,6 +348,12 @@ static bool read_form(struct api_transfer *request, const struct api_message *me
 
 /* ---- the body ---- */
 
+/* No JSON begins like any of these. */
+static bool is_file(const uint8_t *bytes, size_t size)
+{
+    return is_npy(bytes, size) || efm_image_sniff(bytes, size) != EFM_IMAGE_UNKNOWN;
+}
+
 bool api_transfer_read_body(struct api_transfer *request, const struct api_message *message,
                             struct api_problem *problem)
 {
@@ -363,7 +369,7 @@ bool api_transfer_read_body(struct api_transfer *request, const struct api_messa
     if (strcmp(type, "multipart/form-data") == 0)
         return read_form(request, message, problem);
     /* Told by the bytes, since curl -d and --data-binary call everything a form. */
-    if (api_json_is_object(body, size) || strcmp(type, "application/json") == 0) {
+    if (api_json_is_object(body, size) || (strcmp(type, "application/json") == 0 && !is_file(body, size))) {
         if (!read_json(request, body, size, problem))
             return false;
         if (transfer && request->input_count == 0)

@@ -112,6 +112,9 @@ static void give_memory_back(void)
     enum { LARGE = 1 << 20 };
     mallopt(M_MMAP_THRESHOLD, LARGE);
     mallopt(M_TRIM_THRESHOLD, 4 * LARGE);
+    // Left to itself it also keeps small blocks that are freed for their like, a million after a long text of JSON, and joins them
+    // all when a large one is asked for next: a second or two in which nobody else gets memory.
+    mallopt(M_MXFAST, 0);
     mallopt(M_ARENA_MAX, 1); /* malloc_trim leaves the end of every other arena where it is */
     // Sets the C library's allocator up if another one stands before it (a sanitizer's): two threads that trim first would both.
     malloc_trim(0);

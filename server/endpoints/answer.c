@@ -155,6 +155,18 @@ void srv_answer_render_model(const struct srv_model_facts *facts, const struct a
     api_model_render(&state, limits, out);
 }
 
+bool srv_answer_model(struct srv_service *service, const char *name, struct api_reply *reply,
+                      struct api_problem *problem)
+{
+    struct srv_model_facts facts = {0};
+    if (!srv_registry_model_facts(service->registry, name, &facts))
+        return api_problem_set(problem, API_P_UNKNOWN_MODEL, NULL, "there is no model named '%.64s'", name);
+    srv_answer_begin(reply, 200);
+    srv_answer_render_model(&facts, &service->limits, &reply->body);
+    srv_model_facts_release(&facts);
+    return true;
+}
+
 void srv_answer_render_dataset(const struct srv_dataset_facts *facts, struct efm_buffer *out)
 {
     if (facts->about != NULL)

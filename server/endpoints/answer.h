@@ -48,6 +48,10 @@ bool srv_answer_model_facts(struct srv_service *service, struct srv_exchange *ex
 bool srv_answer_dataset_facts(struct srv_service *service, struct srv_exchange *exchange,
                               struct srv_dataset_facts *facts);
 
+/* The model as a JSON reply; API_P_UNKNOWN_MODEL, and then there is no reply. */
+bool srv_answer_model(struct srv_service *service, const char *name, struct api_reply *reply,
+                      struct api_problem *problem);
+
 /* The JSON objects that clients see. */
 void srv_answer_render_model(const struct srv_model_facts *facts, const struct api_limits *limits,
                              struct efm_buffer *out);

@@ -46,7 +46,7 @@ static bool prepare(struct srv_work *base, struct api_problem *problem)
         efm_error_clear(&error);
         api_reply_release(&work->reply);
         api_reply_init(&work->reply, SIZE_MAX / 2);
-        if (!work->find(work->service, srv_exchange_name(work->exchange), &work->reply, key, problem))
+        if (!work->find(work->service, work->exchange, &work->reply, key, problem))
             return false;
         if (key[0] == '\0')
             return true; /* the reply is whole */

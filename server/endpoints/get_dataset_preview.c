@@ -5,9 +5,10 @@
 
 #include <stdio.h>
 
-static bool find(struct srv_service *service, const char *name, struct api_reply *reply,
+static bool find(struct srv_service *service, const struct srv_exchange *exchange, struct api_reply *reply,
                  char key[SRV_BLOB_KEY], struct api_problem *problem)
 {
+    const char *name = srv_exchange_name(exchange);
     struct srv_dataset_facts facts = {0};
     char etag[SRV_ETAG_SIZE];
     if (!srv_registry_dataset_facts(service->registry, name, &facts))

@@ -33,11 +33,12 @@ static void add_headers(struct api_reply *reply, const char *lines)
     }
 }
 
-static bool find(struct srv_service *service, const char *name, struct api_reply *reply,
+static bool find(struct srv_service *service, const struct srv_exchange *exchange, struct api_reply *reply,
                  char key[SRV_BLOB_KEY], struct api_problem *problem)
 {
+    const struct srv_job_viewer viewer = {srv_exchange_key_name(exchange), srv_exchange_is_admin(exchange)};
     struct api_job job = {.kind = ""};
-    if (!srv_jobs_get(service->jobs, name, &job, problem))
+    if (!srv_jobs_get_for(service->jobs, srv_exchange_name(exchange), &viewer, &job, problem))
         return false;
     const bool good = job.state == API_JOB_SUCCEEDED || refuse(&job, problem);
     if (good && strcmp(job.kind, "train") == 0) {

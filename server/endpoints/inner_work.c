@@ -28,11 +28,6 @@ static void take_answer(void *context, struct api_reply *inner)
     struct srv_exchange *exchange = work->exchange;
     struct api_problem problem = {0};
     struct api_reply reply;
-    if (inner->status != 200) {
-        release(work);
-        srv_exchange_reply(exchange, inner);
-        return;
-    }
     const bool good = work->class->answer(work, inner, &reply, &problem);
     api_reply_release(inner);
     if (!good) {
@@ -41,6 +36,16 @@ static void take_answer(void *context, struct api_reply *inner)
     }
     release(work);
     srv_exchange_reply(exchange, &reply);
+}
+
+/* Likewise. Said once more by the outer exchange, and so about the path that the client knows. */
+static void take_problem(void *context, const struct api_problem *inner)
+{
+    struct srv_inner_work *work = context;
+    struct api_problem problem = *inner;
+    if (work->class->translate != NULL)
+        work->class->translate(&problem);
+    refuse(work, &problem);
 }
 
 static bool prepare(struct srv_work *base, struct api_problem *problem)
@@ -70,7 +75,9 @@ static void complete(struct srv_work *base, const struct api_problem *end)
         .request_id = srv_exchange_request_id(work->exchange),
         .traceparent = srv_exchange_traceparent(work->exchange),
         .cancelled = srv_exchange_cancelled(work->exchange),
+        .admitted = true, /* with the outer one, which is answered whatever began since */
         .answer = take_answer,
+        .refuse = take_problem,
         .context = work,
     };
     if (srv_http_replay(work->service->http, &request))

@@ -1,11 +1,11 @@
 /* inner_work.h - an endpoint that answers a request of another protocol through /v1/transfer or /v1/generate.
  *
  * The request is read and said in our own words on a helper, the inner request waits and is computed as any
- * other, and its answer is said in the other protocol's words on the helper that made it. A problem of the
- * inner request is the answer as it is.
+ * other, and its answer is said in the other protocol's words on the helper that made it, as is a problem of
+ * the inner request: the client never learns that there was one.
  *
  *     struct infer_work { struct srv_inner_work base; ... };
- *     static const struct srv_inner_class class = {sizeof(struct infer_work), read, answer, release};
+ *     static const struct srv_inner_class class = {sizeof(struct infer_work), read, answer, NULL, release};
  *
  *     struct srv_inner_work *work = srv_inner_work_create(service, exchange, &class);
  *     if (work != NULL)
@@ -31,6 +31,8 @@ struct srv_inner_class {
      * then. */
     bool (*answer)(struct srv_inner_work *work, const struct api_reply *inner, struct api_reply *reply,
                    struct api_problem *problem);
+    /* Any thread. Makes the pointers of an inner problem those of the outer request; NULL: they are the same. */
+    void (*translate)(struct api_problem *problem);
     void (*release)(struct srv_inner_work *work); /* frees what the embedding struct has added */
 };
 

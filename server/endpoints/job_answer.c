@@ -10,10 +10,21 @@
 
 /* ---- work ---- */
 
+/* Jobs of others are not there for whoever asks, whatever is asked of them. */
+static bool check_owner(struct srv_job_work *work, struct api_problem *problem)
+{
+    struct api_job job = {.kind = ""};
+    if (work->admin || srv_job_work_id(work)[0] == '\0')
+        return true;
+    const bool good = srv_job_work_get(work, &job, problem);
+    api_job_release(&job);
+    return good;
+}
+
 static bool run_quickly(struct srv_helper_work *base, struct api_problem *problem)
 {
     struct srv_job_work *work = (struct srv_job_work *)base;
-    return work->class->run(work, problem);
+    return check_owner(work, problem) && work->class->run(work, problem);
 }
 
 static void release_quickly(struct srv_helper_work *base)
@@ -62,9 +73,20 @@ const char *srv_job_work_id(const struct srv_job_work *work)
     return srv_exchange_name(work->base.exchange);
 }
 
+struct srv_job_viewer srv_job_work_viewer(const struct srv_job_work *work)
+{
+    return (struct srv_job_viewer){srv_exchange_key_name(work->base.exchange), work->admin};
+}
+
 bool srv_job_work_get(struct srv_job_work *work, struct api_job *job, struct api_problem *problem)
 {
-    return srv_jobs_get(work->base.service->jobs, srv_job_work_id(work), job, problem);
+    const struct srv_job_viewer viewer = srv_job_work_viewer(work);
+    return srv_jobs_get_for(work->base.service->jobs, srv_job_work_id(work), &viewer, job, problem);
+}
+
+static void name_owner(const struct srv_job_work *work, struct api_job *job)
+{
+    snprintf(job->owner, sizeof job->owner, "%s", srv_exchange_key_name(work->base.exchange));
 }
 
 bool srv_job_work_may_end(struct srv_job_work *work, struct api_problem *problem)
@@ -133,6 +155,7 @@ bool srv_job_work_replay(struct srv_job_work *work, const char *kind, struct api
     if (work->idempotency_key[0] == '\0')
         return false;
     digest_request(work, kind, digest);
+    name_owner(work, &job);
     struct srv_submission submission = {
         .job = &job, .idempotency_key = work->idempotency_key, .digest = digest};
     const bool settled = srv_jobs_find_replay(work->base.service->jobs, &submission, problem);
@@ -147,6 +170,7 @@ bool srv_job_work_accept(struct srv_job_work *work, struct api_job *job, const s
 {
     char digest[65];
     digest_request(work, job->kind, digest);
+    name_owner(work, job);
     struct srv_submission submission = {.job = job,
                                         .inputs = inputs,
                                         .input_count = input_count,

@@ -43,7 +43,9 @@ void srv_job_work_start(struct srv_service *service, struct srv_exchange *exchan
 
 /* The id that the path names. */
 const char *srv_job_work_id(const struct srv_job_work *work);
-/* The job that the path names; release it. */
+/* Who asks. */
+struct srv_job_viewer srv_job_work_viewer(const struct srv_job_work *work);
+/* The job that the path names, if the client may see it, which is so whenever `run` is called; release it. */
 bool srv_job_work_get(struct srv_job_work *work, struct api_job *job, struct api_problem *problem);
 /* Whether this client may end or delete the job that the path names: one that is a training takes the scope admin, as its
  * beginning did. */

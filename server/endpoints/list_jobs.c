@@ -13,8 +13,9 @@ static bool run(struct srv_job_work *work, struct api_problem *problem)
     struct api_job *list = NULL;
     size_t count = 0;
     bool has_more = false;
+    const struct srv_job_viewer viewer = srv_job_work_viewer(work);
     if (!api_jobs_parse(&request, srv_exchange_message(work->base.exchange), problem) ||
-        !srv_jobs_list(jobs, &request, &list, &count, &has_more, problem))
+        !srv_jobs_list(jobs, &request, &viewer, &list, &count, &has_more, problem))
         return false;
     srv_answer_begin(&work->base.reply, 200);
     efm_buffer_append_string(out, "{\"object\":\"list\",\"data\":[");
@@ -42,7 +43,7 @@ const struct srv_endpoint srv_list_jobs = {
     .parameters = &api_jobs_table,
     .takes = "",
     .gives = "application/json",
-    .help = "Jobs, the newest first",
+    .help = "Jobs, the newest first: trainings, and what was sent with this key",
     .detail =
         "When has_more is true, the next page is asked for with after=, the id of the last job of this one.",
 };

@@ -36,7 +36,8 @@ static void release(struct srv_inner_work *base)
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    static const struct srv_inner_class class = {sizeof(struct infer_work), read, answer, release};
+    static const struct srv_inner_class class = {sizeof(struct infer_work), read, answer,
+                                                 api_oip_infer_problem, release};
     struct srv_inner_work *work = srv_inner_work_create(service, exchange, &class);
     if (work == NULL)
         return;
@@ -60,7 +61,8 @@ const struct srv_endpoint srv_oip_infer = {
         "The input \"input\" is FP32, FP64 or FP16 [n, h, w, c] in -1..1 or [n, D], UINT8 [n, h, w, c], or "
         "BYTES [n] of PNG, JPEG and WebP files (base64 in JSON). Outputs: \"output\" FP32 (the one that is "
         "answered when none is named), \"pixels\" UINT8, \"image\" BYTES of the parameter format. Parameters "
-        "are those of /v1/transfer but for model, layout and trajectory, with timeout in microseconds "
+        "are those of /v1/transfer but for model, layout and trajectory, in the member parameters or in the "
+        "query, with timeout in microseconds in both "
         "and priority a word or a number, of which 0 and 1 are normal and more is low; "
         "\"operation\": \"generate\" takes no input. Binary tensors as in the binary extension; a JSON "
         "length "

@@ -46,7 +46,7 @@ static void release(struct srv_inner_work *base)
 void srv_openai_images(struct srv_service *service, struct srv_exchange *exchange,
                        enum api_operation operation)
 {
-    static const struct srv_inner_class class = {sizeof(struct images_work), read, answer, release};
+    static const struct srv_inner_class class = {sizeof(struct images_work), read, answer, NULL, release};
     struct srv_inner_work *work = srv_inner_work_create(service, exchange, &class);
     if (work == NULL)
         return;

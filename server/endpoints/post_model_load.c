@@ -7,17 +7,11 @@ static bool run(struct srv_helper_work *work, struct api_problem *problem)
 {
     struct srv_service *service = work->service;
     const char *name = srv_exchange_name(work->exchange);
-    struct srv_model_facts facts = {0};
     struct efm_model *model = srv_registry_load(service->registry, name, problem);
     if (model == NULL)
         return false;
     efm_model_unref(model);
-    if (!srv_registry_model_facts(service->registry, name, &facts))
-        return api_problem_set(problem, API_P_UNKNOWN_MODEL, NULL, "there is no model named '%.64s'", name);
-    srv_answer_begin(&work->reply, 200);
-    srv_answer_render_model(&facts, &service->limits, &work->reply.body);
-    srv_model_facts_release(&facts);
-    return true;
+    return srv_answer_model(service, name, &work->reply, problem);
 }
 
 static const struct srv_helper_class class = {"load_model", run, NULL, SRV_LANE_LOAD};

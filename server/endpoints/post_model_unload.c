@@ -7,15 +7,8 @@ static bool run(struct srv_helper_work *work, struct api_problem *problem)
 {
     struct srv_service *service = work->service;
     const char *name = srv_exchange_name(work->exchange);
-    struct srv_model_facts facts = {0};
-    if (!srv_registry_unload(service->registry, name, problem))
-        return false;
-    if (!srv_registry_model_facts(service->registry, name, &facts))
-        return api_problem_set(problem, API_P_UNKNOWN_MODEL, NULL, "there is no model named '%.64s'", name);
-    srv_answer_begin(&work->reply, 200);
-    srv_answer_render_model(&facts, &service->limits, &work->reply.body);
-    srv_model_facts_release(&facts);
-    return true;
+    return srv_registry_unload(service->registry, name, problem) &&
+           srv_answer_model(service, name, &work->reply, problem);
 }
 
 static const struct srv_helper_class class = {"unload_model", run, NULL, SRV_LANE_LOAD};

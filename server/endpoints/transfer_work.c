@@ -214,18 +214,26 @@ static void submit(struct transfer_work *work)
     srv_exchange_problem(exchange, &problem);
 }
 
-/* ---- long JSON ---- */
+/* ---- long texts ---- */
 
-/* Parsing a megabyte of JSON takes some ten milliseconds, and all clients of an event thread would wait for it:
- * long JSON is read by a helper, in a work of its own before the one of the lines. */
-enum { LONG_JSON = 256 * 1024 };
+/* Parsing a megabyte of JSON takes some ten milliseconds, and sixty of a form as much; all clients of an event thread would
+ * wait for it: long ones are read by a helper, in a work of its own before the one of the lines. */
+enum { LONG_TEXT = 256 * 1024 };
 
-static bool has_long_json(const struct api_message *message)
+static bool has_form(const struct api_message *message)
 {
     char type[64];
     api_content_type(message->content_type, type, sizeof(type));
-    return message->body_size > LONG_JSON && strcmp(type, "multipart/form-data") != 0 &&
-           (api_json_is_object(message->body, message->body_size) || strcmp(type, "application/json") == 0);
+    return strcmp(type, "multipart/form-data") == 0;
+}
+
+static bool has_long_text(const struct api_message *message)
+{
+    char type[64];
+    api_content_type(message->content_type, type, sizeof(type));
+    return message->body_size > LONG_TEXT &&
+           (has_form(message) || api_json_is_object(message->body, message->body_size) ||
+            strcmp(type, "application/json") == 0);
 }
 
 static bool read_long(struct srv_work *base, struct api_problem *problem)
@@ -268,11 +276,14 @@ static void complete_long(struct srv_work *base, const struct api_problem *end)
     submit(work);
 }
 
-/* The most that reading takes: one long string three times over, or as many numbers as there can be. */
+/* The most that reading takes: one long string three times over, or as many numbers as there can be; of a form an array of
+ * bytes that become floats. */
 static size_t estimate_reading(const struct api_message *message)
 {
-    enum { COPIES = 4, PARSED_NUMBER = 72 };
+    enum { COPIES = 4, FORM_COPIES = 5, PARSED_NUMBER = 72 };
     size_t text, numbers;
+    if (has_form(message))
+        return efm_size_multiply(message->body_size, FORM_COPIES, &text) ? text : SIZE_MAX;
     if (!efm_size_multiply(message->body_size, COPIES, &text) ||
         !efm_size_multiply(srv_points_numbers(message), PARSED_NUMBER, &numbers) ||
         !efm_size_add(numbers, message->body_size, &numbers))
@@ -305,7 +316,7 @@ void srv_transfer_start(struct srv_service *service, struct srv_exchange *exchan
     work->exchange = exchange;
     work->operation = operation;
     const struct api_message *message = srv_exchange_message(exchange);
-    if (has_long_json(message)) {
+    if (has_long_text(message)) {
         submit_long(work, message);
     } else if (read_request(work, &problem) && work->unloaded) {
         char name[API_NAME_SIZE];

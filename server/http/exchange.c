@@ -213,7 +213,8 @@ void srv_exchange_reply(struct srv_exchange *exchange, struct api_reply *reply)
         api_problem_set(&problem, API_P_NO_MEMORY, NULL, "there is no memory for the answer now");
     if (reply->body.status != EFM_OK || !srv_exchange_is_wanted(exchange, reply, &problem)) {
         api_reply_release(reply);
-        srv_exchange_render_problem(exchange, &problem, reply);
+        srv_exchange_problem(exchange, &problem); // whose body is never half
+        return;
     }
     if (!srv_exchange_claim(exchange)) {
         api_reply_release(reply);
@@ -310,6 +311,10 @@ void srv_exchange_render_problem(struct srv_exchange *exchange, const struct api
 void srv_exchange_problem(struct srv_exchange *exchange, const struct api_problem *problem)
 {
     struct api_reply reply;
+    if (exchange->detached != NULL && exchange->detached->refuse != NULL) {
+        srv_detached_refuse(exchange, problem);
+        return;
+    }
     srv_exchange_render_problem(exchange, problem, &reply);
     srv_exchange_reply(exchange, &reply);
 }

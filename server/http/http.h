@@ -150,11 +150,14 @@ struct srv_kept_request {
     const char *request_id;  /* copied */
     const char *traceparent; /* copied; NULL or "": none */
     atomic_bool *cancelled;  /* borrowed until the answer; NULL: cannot be cancelled */
+    bool admitted; /* a part of a request that was taken before: done while the server drains, too */
     void (*answer)(void *context, struct api_reply *reply);
+    /* In place of `answer` for a problem, which is borrowed for the call; NULL: a problem is an answer like others. */
+    void (*refuse)(void *context, const struct api_problem *problem);
     void *context;
 };
 /* False when there is no memory: `answer` is then not called, and the body is freed. While the server drains
- * it is answered with 503 like any other; when it stops, `cancelled` is set. The handler runs in the call,
+ * it is answered with 503 like any other unless it is `admitted`; when it stops, `cancelled` is set. The handler runs in the call,
  * `answer` maybe too. Endpoints with uploads answer 422, a file comes as the body of the reply. Counted in
  * srv_http_pending, not in the metrics of HTTP. Not on an event thread. */
 bool srv_http_replay(struct srv_http *http, struct srv_kept_request *request);

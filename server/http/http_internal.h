@@ -53,8 +53,10 @@ struct srv_detached {
     char *method, *content_type, *accept; /* owned */
     uint8_t *body;                        /* owned, with a NUL past its end */
     void (*answer)(void *context, struct api_reply *reply);
+    void (*refuse)(void *context, const struct api_problem *problem); /* NULL: it is an answer */
     void *context;
     atomic_bool *cancelled;               /* borrowed */
+    bool admitted;                        /* before the server began to drain, perhaps */
     struct srv_detached *previous, *next; /* under the mutex */
 };
 
@@ -232,7 +234,9 @@ void srv_stream_free(struct srv_stream *stream);                          /* NUL
 
 /* replay.c */
 void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply);
-void srv_detached_free(struct srv_detached *detached); /* NULL is fine */
+void srv_detached_refuse(struct srv_exchange *exchange,
+                         const struct api_problem *problem); /* where there is `refuse` */
+void srv_detached_free(struct srv_detached *detached);       /* NULL is fine */
 void srv_detached_cancel_all(struct srv_http *http);
 
 /* admit.c: who may ask. False with a problem. */

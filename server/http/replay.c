@@ -32,25 +32,46 @@ static void unlist(struct srv_http *http, struct srv_detached *detached)
     pthread_mutex_unlock(&http->mutex);
 }
 
+static void log_replayed(const struct srv_exchange *exchange, const struct api_reply *reply, double seconds)
+{
+    char id[2 * SRV_REQUEST_ID_SIZE + 2], more[SRV_DESCRIPTION_SIZE];
+    srv_exchange_describe(exchange, reply, more);
+    srv_log(exchange->http->service->log, SRV_LOG_INFO, "replayed",
+            "\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,\"request_id\":%s%s",
+            exchange->match.route, reply->status, reply->body.size, seconds,
+            srv_log_quote(exchange->request_id, id, sizeof id), more);
+}
+
 void srv_detached_answer(struct srv_exchange *exchange, struct api_reply *reply)
 {
     struct srv_http *http = exchange->http;
     struct srv_detached *detached = exchange->detached;
     struct api_reply answer = *reply;
-    char id[2 * SRV_REQUEST_ID_SIZE + 2], more[SRV_DESCRIPTION_SIZE], timings[SRV_TIMINGS_SIZE];
+    char timings[SRV_TIMINGS_SIZE];
     api_reply_init(reply, 0);
     if (answer.facts.model[0] == '\0')
         snprintf(answer.facts.model, sizeof answer.facts.model, "%s", srv_exchange_model(exchange));
     unlist(http, detached);
     const double seconds = srv_clock() - exchange->started;
-    srv_exchange_describe(exchange, &answer, more);
-    srv_log(http->service->log, SRV_LOG_INFO, "replayed",
-            "\"route\":\"%s\",\"status\":%d,\"bytes\":%zu,\"seconds\":%.6f,\"request_id\":%s%s",
-            exchange->match.route, answer.status, answer.body.size, seconds,
-            srv_log_quote(exchange->request_id, id, sizeof id), more);
+    log_replayed(exchange, &answer, seconds);
     srv_timings_render(&answer.timings, seconds, timings);
     api_reply_header(&answer, "Server-Timing", "%s", timings);
     detached->answer(detached->context, &answer);
+    atomic_fetch_sub(&http->pending, 1);
+    srv_exchange_settle(exchange);
+}
+
+void srv_detached_refuse(struct srv_exchange *exchange, const struct api_problem *problem)
+{
+    struct srv_http *http = exchange->http;
+    struct srv_detached *detached = exchange->detached;
+    const struct api_reply refusal = {.status = api_problem_status(problem->code),
+                                      .facts = {.code = api_problem_code_name(problem->code)}};
+    if (!srv_exchange_claim(exchange))
+        return;
+    unlist(http, detached);
+    log_replayed(exchange, &refusal, srv_clock() - exchange->started);
+    detached->refuse(detached->context, problem);
     atomic_fetch_sub(&http->pending, 1);
     srv_exchange_settle(exchange);
 }
@@ -82,7 +103,9 @@ static struct srv_detached *create_detached(struct srv_exchange *exchange, struc
         memcpy(detached->body, request->body, request->body_size);
     detached->body[request->body_size] = '\0';
     detached->answer = request->answer;
+    detached->refuse = request->refuse;
     detached->context = request->context;
+    detached->admitted = request->admitted;
     detached->cancelled = request->cancelled != NULL ? request->cancelled : &exchange->cancelled;
     return detached;
 }
@@ -110,7 +133,7 @@ static bool route(struct srv_exchange *exchange, struct api_problem *problem)
         !srv_route(http->options.routes, http->options.route_count, exchange->method, &exchange->target,
                    &exchange->match, problem))
         return false;
-    if (atomic_load(&http->draining)) {
+    if (atomic_load(&http->draining) && !exchange->detached->admitted) {
         problem->retry_after = 1;
         return api_problem_set(problem, API_P_DRAINING, NULL, "the server is shutting down");
     }

@@ -33,13 +33,21 @@ static void answer(struct srv_hub_client *client, const struct api_job *job, con
     srv_exchange_reply(client->exchange, &reply);
 }
 
+bool srv_hub_get(struct srv_hub *hub, const struct srv_hub_client *client, struct api_job *job,
+                 struct api_problem *problem)
+{
+    const struct srv_job_viewer viewer = {srv_exchange_key_name(client->exchange),
+                                          srv_exchange_is_admin(client->exchange)};
+    return srv_jobs_get_for(hub->jobs, client->id, &viewer, job, problem);
+}
+
 /* True when it has been answered. */
 static bool look_at_poll(struct srv_hub *hub, struct srv_hub_client *client, double now, bool last)
 {
     struct api_job job = {.kind = ""};
     struct api_problem problem = {0};
     char etag[72];
-    if (!srv_jobs_get(hub->jobs, client->id, &job, &problem)) {
+    if (!srv_hub_get(hub, client, &job, &problem)) {
         srv_exchange_problem(client->exchange, &problem);
         return true;
     }

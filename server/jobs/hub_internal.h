@@ -45,6 +45,10 @@ struct srv_hub {
     bool all, woken, draining, stopping;
 };
 
+/* hub.c: the job that the client asks for, if it may see it; release it. Of a client that has an exchange. */
+bool srv_hub_get(struct srv_hub *hub, const struct srv_hub_client *client, struct api_job *job,
+                 struct api_problem *problem);
+
 /* hub_stream.c: true when the client is done with. `last`: nobody waits any longer. */
 bool srv_hub_look_at_stream(struct srv_hub *hub, struct srv_hub_client *client, double now, bool last);
 

@@ -110,6 +110,15 @@ static bool feed(struct srv_hub *hub, struct srv_hub_client *client, double now,
     return !good || last || (ended && !client->due) ? end_stream(hub, client) : false;
 }
 
+/* Once: whose the job is does not change. */
+static bool may_follow(struct srv_hub *hub, const struct srv_hub_client *client, struct api_problem *problem)
+{
+    struct api_job job = {.kind = ""};
+    const bool good = srv_hub_get(hub, client, &job, problem);
+    api_job_release(&job);
+    return good;
+}
+
 bool srv_hub_look_at_stream(struct srv_hub *hub, struct srv_hub_client *client, double now, bool last)
 {
     struct api_problem problem = {0};
@@ -118,6 +127,8 @@ bool srv_hub_look_at_stream(struct srv_hub *hub, struct srv_hub_client *client, 
         return end_stream(hub, client);
     if (client->stream != NULL && srv_stream_pending(client->stream) > FULL)
         return last ? end_stream(hub, client) : false;
+    if (client->stream == NULL && !may_follow(hub, client, &problem))
+        return meet_problem(hub, client, &problem, last);
     if (!srv_jobs_ended(hub->jobs, client->id, &ended, &problem))
         return meet_problem(hub, client, &problem, last);
     return feed(hub, client, now, ended, last);

@@ -238,12 +238,29 @@ bool srv_jobs_get(struct srv_jobs *jobs, const char *id, struct api_job *job, st
     return true;
 }
 
+static bool is_shown(const struct api_job *job, const struct srv_job_viewer *viewer)
+{
+    return viewer->admin || strcmp(job->kind, "train") == 0 || strcmp(job->owner, viewer->key) == 0;
+}
+
+bool srv_jobs_get_for(struct srv_jobs *jobs, const char *id, const struct srv_job_viewer *viewer,
+                      struct api_job *job, struct api_problem *problem)
+{
+    if (!srv_jobs_get(jobs, id, job, problem))
+        return false;
+    if (is_shown(job, viewer))
+        return true;
+    api_job_release(job);
+    return refuse_unknown(id, problem);
+}
+
 /* ---- lists ---- */
 
 enum { PAGE = 200 };
 
 struct listing {
     const struct api_jobs_request *request;
+    const struct srv_job_viewer *viewer;
     const char *kind;      /* NULL: any */
     const char *states[6]; /* NULL-terminated */
     struct api_job *list;  /* owned, [request->limit] */
@@ -285,7 +302,8 @@ static void list_one(struct srv_jobs *jobs, struct listing *listing, struct srv_
         return;
     const char *model = listing->request->model;
     bool wanted = (listing->kind == NULL || strcmp(held.job.kind, listing->kind) == 0) &&
-                  (model[0] == '\0' || strcmp(held.job.model, model) == 0);
+                  (model[0] == '\0' || strcmp(held.job.model, model) == 0) &&
+                  is_shown(&held.job, listing->viewer);
     if (wanted && listing->count == listing->request->limit) {
         listing->more = true;
         wanted = false;
@@ -342,10 +360,12 @@ static bool find_place(struct srv_jobs *jobs, const char *after, uint64_t *befor
     return status == EFM_OK || srv_jobs_storage_problem(jobs, &error, problem);
 }
 
-bool srv_jobs_list(struct srv_jobs *jobs, const struct api_jobs_request *request, struct api_job **list,
-                   size_t *count, bool *has_more, struct api_problem *problem)
+bool srv_jobs_list(struct srv_jobs *jobs, const struct api_jobs_request *request,
+                   const struct srv_job_viewer *viewer, struct api_job **list, size_t *count, bool *has_more,
+                   struct api_problem *problem)
 {
-    struct listing listing = {.request = request, .kind = given_word(request, "kind", request->kind)};
+    struct listing listing = {
+        .request = request, .viewer = viewer, .kind = given_word(request, "kind", request->kind)};
     struct efm_error error = {0};
     uint64_t before;
     if (!find_place(jobs, request->after, &before, problem))

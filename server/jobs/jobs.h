@@ -4,7 +4,7 @@
  *                has expired or was deleted (kept for SRV_JOBS_TOMB seconds without a document, so that 410 is
  *                not 404)
  *   record EVENT parent = job id; group = type; document {"level","message","data"}
- *   record KEY   id = sha256 of an Idempotency-Key; parent = the job it made; document: the digest of the
+ *   record KEY   id = sha256 of the owner's name, where there is one, and an Idempotency-Key; parent = the job it made; document: the digest of the
  *                request. And, while a training is not finished, id = "model/NAME" of the model that it makes;
  *                parent = the job
  *   blob         jobs/ID/source, target (datasets of a training, as they were when it was submitted), request
@@ -65,7 +65,7 @@ struct srv_job_input {
 };
 
 struct srv_submission {
-    struct api_job *job; /* kind and all that the request says; id, state, created are filled in */
+    struct api_job *job; /* kind, owner and all that the request says; id, state, created are filled in */
     const struct srv_job_input *inputs;
     size_t input_count;
     const char *idempotency_key; /* "" for none */
@@ -86,9 +86,20 @@ bool srv_jobs_submit(struct srv_jobs *jobs, struct srv_submission *submission, s
 /* API_P_UNKNOWN_JOB, API_P_GONE, API_P_STORAGE. queue_position is filled in. Release the job. */
 bool srv_jobs_get(struct srv_jobs *jobs, const char *id, struct api_job *job, struct api_problem *problem);
 
-/* Newest first; *list is owned: release each, then efm_free. */
-bool srv_jobs_list(struct srv_jobs *jobs, const struct api_jobs_request *request, struct api_job **list,
-                   size_t *count, bool *has_more, struct api_problem *problem);
+/* Who asks: the name of the API key, "" without keys. */
+struct srv_job_viewer {
+    const char *key;
+    bool admin;
+};
+
+/* As srv_jobs_get, but what was sent with another key is unknown to all but admins. A training is everybody's. */
+bool srv_jobs_get_for(struct srv_jobs *jobs, const char *id, const struct srv_job_viewer *viewer,
+                      struct api_job *job, struct api_problem *problem);
+
+/* Those that the viewer may see, newest first; *list is owned: release each, then efm_free. */
+bool srv_jobs_list(struct srv_jobs *jobs, const struct api_jobs_request *request,
+                   const struct srv_job_viewer *viewer, struct api_job **list, size_t *count, bool *has_more,
+                   struct api_problem *problem);
 
 /* Idempotent. Queued: cancelled at once. Running: cancel_asked, and its worker ends it within a step.
  * Ended: as it is. */

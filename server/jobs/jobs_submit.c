@@ -198,13 +198,20 @@ static void name_job(struct srv_jobs *jobs, struct api_job *job)
         snprintf(job->model, sizeof job->model, "%s", job->id + strlen("job_"));
 }
 
-/* The id of the KEY; "" for none. */
+/* The id of the KEY; "" for none. The holders of two API keys may well count their requests the same way: the name of the one
+ * that the request came with is a part of it. */
 static void hash_key(const struct srv_submission *submission, char out[65])
 {
-    const char *key = submission->idempotency_key;
+    const char *key = submission->idempotency_key, *owner = submission->job->owner;
+    struct efm_sha256 digest;
     out[0] = '\0';
-    if (key != NULL && key[0] != '\0')
-        efm_sha256_hex(key, strlen(key), out);
+    if (key == NULL || key[0] == '\0')
+        return;
+    efm_sha256_begin(&digest);
+    if (owner[0] != '\0')
+        efm_sha256_add(&digest, owner, strlen(owner) + 1);
+    efm_sha256_add(&digest, key, strlen(key));
+    efm_sha256_end(&digest, out);
 }
 
 bool srv_jobs_find_replay(struct srv_jobs *jobs, struct srv_submission *submission,

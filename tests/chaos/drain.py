@@ -4,10 +4,11 @@
 
     tests/chaos/drain.py EFMD [ROUNDS]
 
-CLIENTS connections post /transfer all the time, half of them keeping theirs, half making a new one for each request, while a
-training runs. After SIGTERM, /readyz says 503 at once and requests are still taken for --drain-delay; each request that was sent
-before the daemon closed its door is answered in full, with 200, 429 or 503; the daemon ends with 0 in time; and after a
-restart the training goes on from where it was. A second signal ends the daemon at once."""
+CLIENTS connections post all the time, half of them keeping theirs, half making a new one for each request, while a training
+runs; half of them speak to /transfer, the others the protocols of other servers, whose requests are made once more inside.
+After SIGTERM, /readyz says 503 at once and requests are still taken for --drain-delay; each request that was sent before the
+daemon closed its door is answered in full, with 200, 429 or 503; none that was taken is refused on its way inside; the daemon
+ends with 0 in time; and after a restart the training goes on from where it was. A second signal ends the daemon at once."""
 
 import datetime
 import http.client
@@ -27,7 +28,15 @@ DELAY, SHUTDOWN = 1.0, 20.0
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))
 MOST_CUT = 2  # requests of clients that stood still from before the signal until the door had closed
 SLACK = 0.1  # seconds: what arrives just as the door closes may be late
-BODY = b'{"model":"roll","vectors":[[0.1,-0.7],[1.2,0.3]]}'
+SPACES = b" " * 200000  # reading them takes a moment, so that some are being read whenever the signal comes
+# Path, body, and the member of the answer that has an item for each result.
+REQUESTS = [
+    ("/transfer", b'{"model":"roll","vectors":[[0.1,-0.7],[1.2,0.3]]}', "data", 2),
+    ("/v2/models/roll/infer",
+     b'{"inputs":[{"name":"input","datatype":"FP32","shape":[2,2],"data":[0.1,-0.7,1.2,0.3]}]}' + SPACES, "outputs", 1),
+    ("/transfer", b'{"model":"roll","vectors":[[0.1,-0.7],[1.2,0.3]]}', "data", 2),
+    ("/v1/images/generations", b'{"model":"pictures","prompt":"","n":2}', "data", 2),
+]
 TRAINING = {"model": "learned", "source": "gaussian", "target": "roll", "seed": 1, "steps": 400000, "batch": 64,
             "charges": 256, "network": {"hidden": 32, "hidden2": 32}}
 
@@ -51,7 +60,7 @@ class Daemon:
 
     def call(self, method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30 * PATIENCE)
-        connection.request(method, path, None if body is None else json.dumps(body))
+        connection.request(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body))
         answer = connection.getresponse()
         data = answer.read()
         connection.close()
@@ -79,6 +88,11 @@ class Daemon:
                 return datetime.datetime.fromisoformat(entry["time"].replace("Z", "+00:00")).timestamp()
         raise SystemExit(f"the log has no {event}")
 
+    def refused_on_their_way(self):
+        """Requests that were taken and, made once more inside, met a server that was on its way down."""
+        entries = [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        return [entry for entry in entries if entry["event"] == "replayed" and entry["status"] == 503]
+
 
 class Load:
     """Requests without end, and what became of each."""
@@ -89,13 +103,14 @@ class Load:
         self.lock = threading.Lock()
         self.counts = {}
         self.broken = []  # (when it had been sent, what happened)
-        self.threads = [threading.Thread(target=self.run, args=(number % 2 == 0,)) for number in range(CLIENTS)]
+        self.threads = [threading.Thread(target=self.run, args=(number % 2 == 0, *REQUESTS[number // 2 % len(REQUESTS)]))
+                        for number in range(CLIENTS)]
 
     def count(self, what):
         with self.lock:
             self.counts[what] = self.counts.get(what, 0) + 1
 
-    def run(self, keeps):
+    def run(self, keeps, path, body, member, items):
         connection = None
         while not self.stop.is_set():
             if connection is None:
@@ -106,10 +121,10 @@ class Load:
                     return
             sent = None
             try:
-                head = b"POST /transfer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                connection.sendall(head % len(BODY) + BODY)
+                head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                connection.sendall(head % (path.encode(), len(body)) + body)
                 sent = time.time()
-                closes = self.read(connection)
+                closes = self.read(connection, member, items)
             except (OSError, ValueError, http.client.HTTPException) as error:
                 with self.lock:
                     self.broken.append((sent or time.time(), repr(error)))
@@ -120,7 +135,7 @@ class Load:
         if connection is not None:
             connection.close()
 
-    def read(self, connection):
+    def read(self, connection, member, items):
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         data = answer.read()  # IncompleteRead when it is cut
@@ -128,7 +143,7 @@ class Load:
             raise ValueError("truncated")
         document = json.loads(data)
         if answer.status == 200:
-            good = len(document["data"]) == 2
+            good = len(document[member]) == items
         else:
             good = answer.status in (429, 503) and answer.headers["Content-Type"] == "application/problem+json"
         if not good:
@@ -143,10 +158,23 @@ def check_probes(daemon):
         assert status == wanted, (path, status, data)
 
 
+def squares(colour):
+    """Eight pictures of 4 x 4 pixels as an NPY array."""
+    shape = (8, 4, 4, 3)
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    header += " " * (-(10 + len(header) + 1) % 64) + "\n"
+    pixels = bytes((colour + 3 * i) % 256 for i in range(8 * 4 * 4 * 3))
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + pixels
+
+
 def prepare(daemon):
     daemon.json("PUT", "/v1/datasets/noise", {"toy": "gaussian", "dimension": 2, "count": 200})
     daemon.json("PUT", "/v1/datasets/roll", {"toy": "swiss_roll", "count": 200})
     daemon.json("PUT", "/v1/models/roll", {"arch": "exact", "source": "noise", "target": "roll", "L": 6, "map": "stochastic"})
+    for name in ("dark", "light"):
+        status, data = daemon.call("PUT", f"/v1/datasets/{name}", squares(20 if name == "dark" else 220))
+        assert status == 201, (status, data)
+    daemon.json("PUT", "/v1/models/pictures", {"arch": "exact", "source": "dark", "target": "light", "L": 6})
     return daemon.json("POST", "/train", TRAINING)["id"]
 
 
@@ -162,7 +190,8 @@ def wait_for_step(daemon, job, least):
 
 
 def drain_once(program, folder, job):
-    daemon = Daemon(program, folder, "--drain-delay", str(DELAY), "--shutdown-timeout", str(SHUTDOWN), "--queue", "48")
+    daemon = Daemon(program, folder, "--drain-delay", str(DELAY), "--shutdown-timeout", str(SHUTDOWN), "--queue", "48",
+                    "--helpers", "1")
     first = job is None
     job = prepare(daemon) if first else job[0], 1 if first else job[1]
     step = wait_for_step(daemon, job[0], job[1])
@@ -187,6 +216,8 @@ def drain_once(program, folder, job):
     assert status == 0, daemon.log_path.read_text()[-2000:]
     assert len(load.broken) <= MOST_CUT, f"{len(load.broken)} requests were cut off"
     assert not lost, f"{len(lost)} requests were not answered: {lost[:5]}"
+    refused = daemon.refused_on_their_way()
+    assert not refused, f"{len(refused)} requests were taken and then refused: {refused[:3]}"
     assert took >= DELAY and took < DELAY + SHUTDOWN + 5 * PATIENCE
     assert load.counts.get(200, 0) + load.counts.get(429, 0) > at_signal, "nothing was taken after the signal"
     return job[0], step

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define CI "Authorization: Bearer sk_continuous_01"
+#define CD "Authorization: Bearer sk_delivering_002"
 #define OPS "Authorization: Bearer sk_operations_000"
 
 static struct test_daemon server;
@@ -19,6 +20,7 @@ static char keys_file[] = P_tmpdir "/efmd-keys-XXXXXX";
 static int set_up(void **state)
 {
     static const char keys[] = "ci infer sk_continuous_01\n"
+                               "cd infer sk_delivering_002\n"
                                "ops infer,admin sk_operations_000\n"
                                "old infer,admin sk_long_forgotten_2 2020-05-05\n";
     (void)state;
@@ -172,6 +174,64 @@ static void a_training_is_ended_by_who_may_begin_one(void **state)
     test_reply_release(&reply);
 }
 
+/* Sends a request that is answered later; the path of its job. */
+static void send_for_later(const char *headers, char path[160])
+{
+    struct test_reply reply;
+    send("POST", "/v1/generate?model=plane&seed=1", headers, &reply);
+    test_expect(&reply, 202, NULL);
+    json_t *job = test_reply_json(&reply);
+    snprintf(path, 160, "/v1/jobs/%s", json_string_value(json_object_get(job, "id")));
+    json_decref(job);
+    test_reply_release(&reply);
+}
+
+static void expect_count(const char *header, size_t wanted)
+{
+    struct test_reply reply;
+    send("GET", "/v1/jobs", header, &reply);
+    test_expect(&reply, 200, NULL);
+    json_t *list = test_reply_json(&reply);
+    assert_int_equal(json_array_size(json_object_get(list, "data")), wanted);
+    json_decref(list);
+    test_reply_release(&reply);
+}
+
+/* And two keys may use one Idempotency-Key. */
+static void a_result_is_for_the_key_that_asked(void **state)
+{
+    static const struct {
+        const char *method, *end;
+    } asked[] = {{"GET", ""},         {"GET", "?wait=1"},      {"GET", "/result"},   {"GET", "/events"},
+                 {"GET", "/events"},  {"GET", "/preview.png"}, {"GET", "/loss.png"}, {"GET", "/checkpoints"},
+                 {"POST", "/cancel"}, {"DELETE", ""}};
+    char path[160], other[160], again[160], text[192];
+    (void)state;
+    test_daemon_start(&server, NULL); // without keys, to put a model there
+    test_world_plane(&server);
+    test_daemon_restart(&server, (const char *const[]){"--api-keys-file", keys_file, NULL});
+    send_for_later(CI "\nPrefer: respond-async\nIdempotency-Key: k1", path);
+    send_for_later(CD "\nPrefer: respond-async\nIdempotency-Key: k1", other);
+    assert_string_not_equal(path, other);
+    send_for_later(CI "\nPrefer: respond-async\nIdempotency-Key: k1", again);
+    assert_string_equal(path, again);
+    snprintf(text, sizeof text, "%s?wait=20", path);
+    expect("GET", text, CI, 200);
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        snprintf(text, sizeof text, "%s%s", path, asked[i].end);
+        expect_code(asked[i].method, text, i == 4 ? CD "\nAccept: application/json" : CD, 404, "unknown_job");
+    }
+    expect_count(CI, 1);
+    expect_count(CD, 1);
+    expect_count(OPS, 2);
+    snprintf(text, sizeof text, "%s/result", path);
+    expect("GET", text, CI, 200);
+    expect("GET", text, OPS, 200);
+    snprintf(text, sizeof text, "%s/events", path);
+    expect("GET", text, CI "\nAccept: application/json", 200);
+    expect("DELETE", path, CI, 204);
+}
+
 static void the_contract_says_what_takes_a_key(void **state)
 {
     struct test_reply reply;
@@ -321,6 +381,7 @@ int main(void)
         cmocka_unit_test_teardown(keys_open_what_their_scopes_say, stop),
         cmocka_unit_test_teardown(keys_are_never_logged, stop),
         cmocka_unit_test_teardown(a_training_is_ended_by_who_may_begin_one, stop),
+        cmocka_unit_test_teardown(a_result_is_for_the_key_that_asked, stop),
         cmocka_unit_test_teardown(the_contract_says_what_takes_a_key, stop),
         cmocka_unit_test_teardown(other_names_are_refused, stop),
         cmocka_unit_test_teardown(pages_of_other_origins_are_refused, stop),

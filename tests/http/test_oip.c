@@ -210,7 +210,7 @@ static void refusals(void **state)
         "[1,2,3]}]}";
     (void)state;
     refuse("/v2/models/nothing/infer", two, 404, "unknown_model");
-    refuse("/v2/models/plane/infer", two, 422, "shape_mismatch"); // said by the inner request
+    refuse("/v2/models/plane/infer", two, 422, "shape_mismatch");
     refuse("/v2/models/plane/infer", "{}", 422, "missing_parameter");
     refuse("/v2/models/plane/infer", "", 400, "empty_body");
     refuse("/v2/models/plane/infer", "{", 400, "malformed_json");
@@ -227,6 +227,33 @@ static void refusals(void **state)
            "unknown_model");
     refuse("/v2/repository/models/plane/load", "{\"parameters\":{\"config\":\"x\"}}", 422,
            "unknown_parameter");
+}
+
+/* A file that is found wanting inside is the client's own, at the path that the client knows. */
+static void problems_are_about_what_was_sent(void **state)
+{
+    static const char *const bodies[][2] = {
+        {"{\"inputs\":[{\"name\":\"input\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"bm8=\"]}]}",
+         "/inputs/0/data/0"},
+        {"{\"inputs\":[{\"name\":\"input\",\"shape\":[1,2,2],\"datatype\":\"FP32\",\"data\":[1,2,3,4]}]}",
+         "/inputs/0/shape"},
+        {"{\"parameters\":{\"operation\":\"generate\",\"n\":4000}}", "/n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; ++i) {
+        struct test_reply reply;
+        post("/v2/models/pictures/infer", bodies[i][0], strlen(bodies[i][0]), NULL, &reply);
+        assert_true(reply.status >= 413 && reply.status <= 422);
+        json_t *problem = test_reply_json(&reply);
+        const json_t *error = json_array_get(json_object_get(problem, "errors"), 0);
+        assert_string_equal(json_string_value(json_object_get(error, "pointer")), bodies[i][1]);
+        assert_string_equal(json_string_value(json_object_get(problem, "instance")),
+                            "/v2/models/pictures/infer");
+        assert_null(strstr((const char *)reply.body, "NPY of"));
+        assert_null(strstr((const char *)reply.body, "/v1/"));
+        json_decref(problem);
+        test_reply_release(&reply);
+    }
 }
 
 static void the_repository(void **state)
@@ -312,6 +339,7 @@ int main(void)
         cmocka_unit_test(the_whole_body_is_an_image),
         cmocka_unit_test(files_are_those_of_transfer),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(problems_are_about_what_was_sent),
         cmocka_unit_test(the_repository),
         cmocka_unit_test(a_full_queue),
         cmocka_unit_test(hanging_up_frees_the_lines),

@@ -160,6 +160,13 @@ static void refusals(void **state)
     test_expect_problem(&server,
                         &(struct test_request){.path = "/v1/images/edits", .parts = parts, .part_count = 2},
                         415, "not_an_image");
+    struct test_reply reply; // said by the inner request, of this one
+    test_send(&server, &(struct test_request){.path = "/v1/images/edits", .parts = parts, .part_count = 2},
+              &reply);
+    json_t *problem = test_reply_json(&reply);
+    assert_string_equal(json_string_value(json_object_get(problem, "instance")), "/v1/images/edits");
+    json_decref(problem);
+    test_reply_release(&reply);
     efm_buffer_release(&nothing);
     assert_true(test_daemon_settles(&server, "efm_queue_requests", 0, 2));
 }

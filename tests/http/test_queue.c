@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What answers say of the queue: Retry-After, RateLimit-Policy and RateLimit.
 #include "tests/support/check.h"
+#include "tests/support/make.h"
 #include "tests/support/problem.h"
 #include "tests/support/world.h"
 
@@ -83,6 +84,47 @@ static void every_answer_tells_the_limits(void **state)
     test_reply_release(&reply);
 }
 
+/* A form of `size` bytes without an end. */
+static void send_endless_form(size_t size, struct test_reply *reply)
+{
+    static const char start[] = "--XX\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n";
+    struct efm_buffer body = efm_buffer_limited(TEST_FILE_LIMIT);
+    efm_buffer_append_string(&body, start);
+    while (body.status == EFM_OK && body.size < size)
+        efm_buffer_append_string(&body, "\r\n--XY and so on");
+    assert_int_equal(body.status, EFM_OK);
+    test_send(&server,
+              &(struct test_request){.path = "/v1/transfer",
+                                     .type = "multipart/form-data; boundary=XX",
+                                     .body = body.data,
+                                     .size = body.size},
+              reply);
+    efm_buffer_release(&body);
+}
+
+/* Which a full queue shows: what an event thread reads is found wanting at once, what a helper reads has to wait for a place. */
+static void long_forms_are_read_by_helpers(void **state)
+{
+    int slow[PLACES];
+    struct test_reply reply;
+    (void)state;
+    send_endless_form(400 << 10, &reply);
+    test_check_problem(&reply, 400, "malformed_multipart");
+    test_reply_release(&reply);
+    for (int i = 0; i < PLACES; ++i)
+        slow[i] = begin_slow();
+    assert_true(test_daemon_settles(&server, "efm_queue_requests", PLACES, 5));
+    send_endless_form(1 << 10, &reply);
+    test_check_problem(&reply, 400, "malformed_multipart");
+    test_reply_release(&reply);
+    send_endless_form(400 << 10, &reply);
+    test_check_problem(&reply, 429, "queue_full");
+    test_reply_release(&reply);
+    for (int i = 0; i < PLACES; ++i)
+        close(slow[i]);
+    assert_true(test_daemon_settles(&server, "efm_queue_requests", 0, 5));
+}
+
 static double evaluations(void)
 {
     return test_daemon_metric(&server, "efm_function_evaluations_total", "model=\"slow\"");
@@ -153,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_answer_tells_the_limits),
+        cmocka_unit_test(long_forms_are_read_by_helpers),
         cmocka_unit_test(retry_after_is_what_is_left),
         cmocka_unit_test(the_threads_are_told),
     };

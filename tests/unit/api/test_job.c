@@ -20,7 +20,8 @@
     X(dataset_query[1])                                                                                      \
     X(target)                                                                                                \
     X(content_type)                                                                                          \
-    X(accept) X(result_type) X(result_headers) X(error_code) X(error_message) X(error_pointer) X(traceparent)
+    X(accept)                                                                                                \
+    X(result_type) X(result_headers) X(error_code) X(error_message) X(error_pointer) X(traceparent) X(owner)
 #define STORED_REALS(X)                                                                                      \
     X(created)                                                                                               \
     X(started) X(finished) X(expires) X(loss) X(images_per_second) X(estimated_finish) X(checkpoint_time)

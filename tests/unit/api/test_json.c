@@ -74,7 +74,38 @@ static void depth_and_count_are_bounded(void **state)
     many[size - 1] = ']';
     assert_null(parse(many, size, &problem));
     expect_problem(&problem, API_P_BODY_TOO_LARGE, NULL, "send large arrays as NPY");
+    for (size_t i = 0; i + 3 < size; i += 3) // empty objects, which take more than numbers
+        memcpy(many + i, "{},", 3);
+    many[0] = '[';
+    assert_null(parse(many, 1200000, &problem));
+    expect_problem(&problem, API_P_BODY_TOO_LARGE, NULL, "send large arrays as NPY");
     free(many);
+}
+
+/* [{"b":0, then `members` members beside it, then the end. */
+static json_t *parse_members(size_t members, const char *end, struct api_problem *problem)
+{
+    struct efm_buffer text = efm_buffer_limited(1 << 20);
+    efm_buffer_append_string(&text, "[{\"b\":[1,2,{\"c\":3}]");
+    for (size_t i = 0; i < members; i++)
+        efm_buffer_format(&text, ",\"%zu\":1", i);
+    efm_buffer_append_string(&text, end);
+    assert_int_equal(text.status, EFM_OK);
+    json_t *value = parse((const char *)text.data, text.size, problem);
+    efm_buffer_release(&text);
+    return value;
+}
+
+static void members_of_an_object_are_bounded(void **state)
+{
+    struct api_problem problem;
+    (void)state;
+    json_t *value = parse_members(4095, "},{\"b\":1,\"c\":2}]", &problem); // each object counts for itself
+    assert_non_null(value);
+    assert_int_equal(json_object_size(json_array_get(value, 0)), 4096);
+    json_decref(value);
+    assert_null(parse_members(4096, "}]", &problem));
+    expect_problem(&problem, API_P_BODY_TOO_LARGE, NULL, "more than 4096 members");
 }
 
 static void numbers_read_back(void **state)
@@ -188,9 +219,13 @@ static void base64_as_people_write_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parsing_is_strict),     cmocka_unit_test(depth_and_count_are_bounded),
-        cmocka_unit_test(numbers_read_back),     cmocka_unit_test(objects_are_told_by_their_first_byte),
-        cmocka_unit_test(base64_there_and_back), cmocka_unit_test(base64_as_people_write_it),
+        cmocka_unit_test(parsing_is_strict),
+        cmocka_unit_test(depth_and_count_are_bounded),
+        cmocka_unit_test(members_of_an_object_are_bounded),
+        cmocka_unit_test(numbers_read_back),
+        cmocka_unit_test(objects_are_told_by_their_first_byte),
+        cmocka_unit_test(base64_there_and_back),
+        cmocka_unit_test(base64_as_people_write_it),
     };
     return cmocka_run_group_tests_name("api/json", tests, NULL, NULL);
 }

@@ -2,7 +2,10 @@
 #include "api/multipart.h"
 #include "tests/unit/api/api_test.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static struct api_part parts[API_MULTIPART_MAX_PARTS];
 static const char *const TYPE = "multipart/form-data; boundary=XX";
@@ -146,6 +149,45 @@ static void bounded(void **state)
     free(body);
 }
 
+/* Seconds of this thread for a form whose one part is `pattern` again and again, and never ends. */
+static double seconds_of(const char *boundary, const char *pattern)
+{
+    enum { SIZE = 8 << 20 };
+    static const char start[] = "\r\nContent-Disposition: form-data; name=x\r\n\r\n\r\n--";
+    char type[128];
+    struct timespec from, to;
+    struct api_problem problem = {0};
+    size_t count, size = (size_t)snprintf(type, sizeof type, "--%s%s", boundary, start);
+    char *body = malloc(SIZE);
+    assert_non_null(body);
+    memcpy(body, type, size);
+    for (size_t i = 0; size < SIZE; size++, i++)
+        body[size] = pattern[i % strlen(pattern)];
+    snprintf(type, sizeof type, "multipart/form-data; boundary=%s", boundary);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+    assert_false(api_multipart_parse(type, (const uint8_t *)body, SIZE, parts, &count, &problem));
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+    expect_problem(&problem, API_P_MALFORMED_MULTIPART, NULL, "no closing boundary");
+    free(body);
+    return (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+}
+
+/* What fits nearly everywhere takes about as long as what fits nowhere. */
+static void bytes_are_compared_once(void **state)
+{
+    static const char boundary[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab";
+    static const char *const patterns[] = {"a", "aab", "\r", "\r\n--", "\r\n--aaaaaaaaaaaaaaaaaaaa"};
+    double usual = 1;
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        usual = fmin(usual, seconds_of(boundary, "x"));
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        const double seconds = seconds_of(boundary, patterns[i]);
+        if (seconds > 10 * usual + 0.02)
+            fail_msg("'%s' took %.3f s, other bytes %.3f s", patterns[i], seconds, usual);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +195,7 @@ int main(void)
         cmocka_unit_test(unusual_but_right),
         cmocka_unit_test(malformed),
         cmocka_unit_test(bounded),
+        cmocka_unit_test(bytes_are_compared_once),
     };
     return cmocka_run_group_tests_name("api/multipart", tests, NULL, NULL);
 }

@@ -264,6 +264,110 @@ static void numbers_of_priority_are_two(void **state)
     }
 }
 
+/* The same numbers mean the same wherever they stand. */
+static void the_query_counts_as_the_json_does(void **state)
+{
+    static const struct {
+        const char *query, *target, *words;
+    } cases[] = {
+        {"timeout=2000", "/v1/generate?model=m&timeout=0.002", NULL},
+        {"timeout=86400000000&priority=0", "/v1/generate?model=m&timeout=86400&priority=normal", NULL},
+        {"priority=1", "/v1/generate?model=m&priority=normal", NULL},
+        {"priority=2", "/v1/generate?model=m&priority=low", NULL},
+        {"priority=low", "/v1/generate?model=m&priority=low", NULL},
+        {"timeout=2", NULL, "timeout: must be a whole number of microseconds"},
+        {"timeout=0.5", NULL, "timeout: must be a whole number of microseconds"},
+        {"timeout=86400000001", NULL, "timeout: must be a whole number of microseconds"},
+        {"timeout=", NULL, "timeout: must be a whole number of microseconds"},
+        {"priority=high", NULL, "normal, low"},
+        {"priority=-1", NULL, "normal, low"},
+    };
+    static const char json[] = "{\"parameters\":{\"operation\":\"generate\"}}";
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct api_oip_infer request;
+        struct api_problem problem;
+        const bool good = parse_with(&request, &PLANE, cases[i].query, json, sizeof json - 1, "", &problem);
+        if (cases[i].target == NULL)
+            expect_problem(&problem, API_P_INVALID_PARAMETER, NULL, cases[i].words);
+        else if (!good)
+            fail_msg("%s: %s", cases[i].query, problem.detail);
+        else
+            assert_string_equal(target_of(&request), cases[i].target);
+        api_oip_infer_release(&request);
+    }
+}
+
+/* Said of what the client sent, not of the array that it becomes. */
+static void shapes_are_those_of_the_model(void **state)
+{
+    static const struct {
+        const struct efm_shape *model;
+        const char *json, *words; /* NULL: it fits */
+    } cases[] = {
+        {&PICTURE, "{" INPUT("[1,2,2,3]", "FP32", "[0,0,0,0,0,0,0,0,0,0,0,0]") "}", NULL},
+        {&PICTURE, "{" INPUT("[1,12]", "FP32", "[0,0,0,0,0,0,0,0,0,0,0,0]") "}", NULL},
+        {&PICTURE, "{" INPUT("[12]", "FP32", "[0,0,0,0,0,0,0,0,0,0,0,0]") "}", NULL},
+        {&PICTURE, "{" INPUT("[2,2,3]", "FP32", "[0,0,0,0,0,0,0,0,0,0,0,0]") "}",
+         "is [2, 2, 3], the model takes [n, 2, 2, 3] or [n, 12]"},
+        {&PICTURE, "{" INPUT("[1,3,2,2]", "UINT8", "[0,0,0,0,0,0,0,0,0,0,0,0]") "}", "is [1, 3, 2, 2]"},
+        {&PICTURE, "{" INPUT("[2,6]", "FP32", "[0,0,0,0,0,0,0,0,0,0,0,0]") "}", "is [2, 6]"},
+        {&PLANE, "{" INPUT("[2]", "FP64", "[1,2]") "}", NULL},
+        {&PLANE, "{" INPUT("[3,2]", "FP64", "[1,2,3,4,5,6]") "}", NULL},
+        {&PLANE, "{" INPUT("[1,1,2]", "FP64", "[1,2]") "}", "is [1, 1, 2], the model takes [n, 2]"},
+        {&PLANE, "{" INPUT("[1,1,1,2]", "FP64", "[1,2]") "}", "is [1, 1, 1, 2], the model takes [n, 2]"},
+        {&PLANE, "{" INPUT("[1]", "FP64", "[1]") "}", "is [1], the model takes [n, 2]"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct api_oip_infer request;
+        struct api_problem problem;
+        const bool good =
+            parse_with(&request, cases[i].model, "", cases[i].json, strlen(cases[i].json), "", &problem);
+        if (good != (cases[i].words == NULL))
+            fail_msg("%s: %s", cases[i].json, problem.detail);
+        if (!good)
+            expect_problem(&problem, API_P_SHAPE_MISMATCH, "/inputs/0/shape", cases[i].words);
+        api_oip_infer_release(&request);
+    }
+}
+
+static void numbers_are_finite(void **state)
+{
+    static const uint8_t halves[] = {0, 0x3c, 0, 0x7c}; // 1, infinity
+    static const char json[] = "{" INPUT("[1,2]", "FP32", "[1,1e300]") "}";
+    const float singles[] = {1, NAN};
+    struct api_oip_infer request;
+    struct api_problem problem;
+    (void)state;
+    assert_false(parse_binary(&request, &PLANE, BINARY("[1,2]", "FP16", "4"), halves, 4, &problem));
+    expect_problem(&problem, API_P_NOT_FINITE, "/inputs/0/data", "element 1 is not finite");
+    api_oip_infer_release(&request);
+    assert_false(parse_binary(&request, &PLANE, BINARY("[1,2]", "FP32", "8"), singles, 8, &problem));
+    expect_problem(&problem, API_P_NOT_FINITE, "/inputs/0/data", "finite");
+    api_oip_infer_release(&request);
+    assert_false(parse_with(&request, &PLANE, "", json, sizeof json - 1, "", &problem));
+    expect_problem(&problem, API_P_NOT_FINITE, "/inputs/0/data", "element 1");
+    api_oip_infer_release(&request);
+}
+
+static void problems_inside_are_said_outside(void **state)
+{
+    struct api_problem problem = {0};
+    (void)state;
+    api_problem_set(&problem, API_P_DAMAGED_IMAGE, "/image/3", "the PNG is truncated");
+    api_problem_set(&problem, API_P_INVALID_PARAMETER, "/imagery", "is something else");
+    api_oip_infer_problem(&problem);
+    assert_string_equal(problem.fields[0].pointer, "/inputs/0/data/3");
+    assert_string_equal(problem.detail, "inputs/0/data/3: the PNG is truncated");
+    assert_string_equal(problem.fields[1].pointer, "/imagery");
+    problem = (struct api_problem){0};
+    api_problem_set(&problem, API_P_INVALID_NPY, "/vectors", "no");
+    api_oip_infer_problem(&problem);
+    assert_string_equal(problem.fields[0].pointer, "/inputs/0/data");
+    assert_string_equal(problem.detail, "inputs/0/data: no");
+}
+
 static void what_cannot_be_meant_is_refused(void **state)
 {
     static const struct {
@@ -363,7 +467,7 @@ static void the_whole_body(void **state)
     struct api_oip_infer request;
     struct api_problem problem;
     (void)state;
-    assert_true(parse_with(&request, &PICTURE, "seed=7&timeout=2", png, sizeof png, "0", &problem));
+    assert_true(parse_with(&request, &PICTURE, "seed=7&timeout=2000000", png, sizeof png, "0", &problem));
     assert_string_equal(target_of(&request), "/v1/transfer?model=m&seed=7&timeout=2");
     assert_true(request.outputs[0].binary);
     assert_true(holds(&request.inner.body, "and so on"));
@@ -407,6 +511,10 @@ int main(void)
         cmocka_unit_test(boundaries_keep_off),
         cmocka_unit_test(parameters_become_a_query),
         cmocka_unit_test(numbers_of_priority_are_two),
+        cmocka_unit_test(the_query_counts_as_the_json_does),
+        cmocka_unit_test(shapes_are_those_of_the_model),
+        cmocka_unit_test(numbers_are_finite),
+        cmocka_unit_test(problems_inside_are_said_outside),
         cmocka_unit_test(what_cannot_be_meant_is_refused),
         cmocka_unit_test(the_length_of_the_json),
         cmocka_unit_test(the_whole_body),

@@ -128,9 +128,10 @@ static void parameters_out_of_range(void **state)
 static void raw_images_are_told_by_their_bytes(void **state)
 {
     (void)state;
-    static const char *const types[] = {"", "image/png", "application/x-www-form-urlencoded",
-                                        "application/octet-stream", "image/jpeg"};
-    for (size_t i = 0; i < 5; i++) {
+    static const char *const types[] = {
+        "",           "image/png",       "application/x-www-form-urlencoded", "application/octet-stream",
+        "image/jpeg", "application/json"};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         struct api_transfer request;
         struct efm_buffer file = picture_file(6, 4, 3,
                                               i == 4   ? EFM_IMAGE_JPEG
@@ -141,6 +142,22 @@ static void raw_images_are_told_by_their_bytes(void **state)
         assert_ptr_equal(request.inputs[0].bytes, file.data);
         assert_int_equal(request.inputs[0].size, file.size);
         assert_string_equal(request.inputs[0].pointer, "/image");
+        api_transfer_release(&request);
+        efm_buffer_release(&file);
+    }
+}
+
+static void arrays_are_told_by_their_bytes(void **state)
+{
+    static const char *const types[] = {"", "application/json"};
+    const float values[2] = {1, 2};
+    const size_t shape[2] = {1, 2};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct api_transfer request;
+        struct efm_buffer file = npy_file(values, shape, 2);
+        expect_parsed(&request, message_of("", types[i], file.data, file.size));
+        assert_int_equal(request.inputs[0].vector_length, 2);
         api_transfer_release(&request);
         efm_buffer_release(&file);
     }
@@ -706,6 +723,7 @@ int main(void)
         cmocka_unit_test(parameters_and_defaults),
         cmocka_unit_test(parameters_out_of_range),
         cmocka_unit_test(raw_images_are_told_by_their_bytes),
+        cmocka_unit_test(arrays_are_told_by_their_bytes),
         cmocka_unit_test(other_bytes_are_named),
         cmocka_unit_test(images_in_json),
         cmocka_unit_test(vectors_in_json),

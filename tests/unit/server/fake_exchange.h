@@ -28,6 +28,7 @@ struct srv_exchange {
     atomic_bool cancelled;
     bool deferred, answered, nobody; /* nobody: a stream is not to be had */
     int answers, status;
+    const char *key; /* name of the API key; NULL: none */
     struct api_reply reply;
     struct api_problem problem;
     struct srv_stream stream;
@@ -45,6 +46,17 @@ static inline void fake_sleep(double seconds)
 void srv_exchange_defer(struct srv_exchange *exchange)
 {
     exchange->deferred = true;
+}
+
+const char *srv_exchange_key_name(const struct srv_exchange *exchange)
+{
+    return exchange->key == NULL ? "" : exchange->key;
+}
+
+bool srv_exchange_is_admin(const struct srv_exchange *exchange)
+{
+    (void)exchange;
+    return false;
 }
 
 atomic_bool *srv_exchange_cancelled(struct srv_exchange *exchange)

@@ -160,6 +160,50 @@ static void problems_are_answers(void **state)
     assert_problem(&kept, 503, "draining");
 }
 
+static void take_problem(void *context, const struct api_problem *problem)
+{
+    struct kept *kept = context;
+    kept->reply.status = api_problem_status(problem->code);
+    atomic_fetch_add(&kept->answers, 1);
+}
+
+/* Where it is asked for, a problem comes as it is and is no answer. */
+static void problems_may_come_as_they_are(void **state)
+{
+    static const struct {
+        const char *target;
+        int status;
+    } cases[] = {{"/nothing", 404}, {"/forgets", 500}, {"/overflows", 503}, {"/both", 200}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct kept kept = {.answers = 0};
+        struct srv_kept_request request = {.method = "GET",
+                                           .target = cases[i].target,
+                                           .answer = keep,
+                                           .refuse = take_problem,
+                                           .context = &kept};
+        assert_true(srv_http_replay(world.http, &request));
+        wait_for(&kept);
+        assert_int_equal(kept.reply.status, cases[i].status);
+        assert_true(kept.reply.body.size == 0 || cases[i].status == 200);
+        api_reply_release(&kept.reply);
+    }
+    assert_int_equal(srv_http_pending(world.http), 0);
+}
+
+static void what_was_admitted_is_answered_while_the_server_drains(void **state)
+{
+    struct kept kept = {.answers = 0};
+    struct srv_kept_request request = {
+        .method = "GET", .target = "/both", .admitted = true, .answer = keep, .context = &kept};
+    (void)state;
+    srv_http_drain(world.http);
+    assert_true(srv_http_replay(world.http, &request));
+    wait_for(&kept);
+    assert_body(&kept, "both");
+    api_reply_release(&kept.reply);
+}
+
 static void its_flag_is_the_callers(void **state)
 {
     struct kept kept;
@@ -292,6 +336,8 @@ int main(void)
         SERVED(limits_of_arriving_bodies_do_not_count),
         SERVED(another_thread_may_answer),
         SERVED(problems_are_answers),
+        SERVED(problems_may_come_as_they_are),
+        SERVED(what_was_admitted_is_answered_while_the_server_drains),
         SERVED(its_flag_is_the_callers),
         SERVED(the_end_of_the_server_sets_the_flag),
         cmocka_unit_test_teardown(streams_and_uploads_are_refused, world_stop_usual),

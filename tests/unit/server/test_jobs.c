@@ -398,19 +398,69 @@ static void one_training_makes_a_model_at_a_time(void **state)
     api_job_release(&job);
 }
 
-static bool submit_with_key(const char *key, const char *digest, bool *replayed, char id[API_JOB_ID_SIZE],
-                            struct api_problem *problem)
+static bool submit_owned(const char *owner, const char *kind, const char *key, const char *digest,
+                         bool *replayed, char id[API_JOB_ID_SIZE], struct api_problem *problem)
 {
     struct api_job job;
     struct srv_submission submission = {.job = &job, .idempotency_key = key, .digest = digest};
     *problem = (struct api_problem){0};
-    fill_job(&job, "train", "");
+    fill_job(&job, kind, "");
+    snprintf(job.owner, sizeof job.owner, "%s", owner);
     const bool good = srv_jobs_submit(world.jobs, &submission, problem);
     *replayed = submission.replayed;
     if (good)
         memcpy(id, job.id, API_JOB_ID_SIZE);
     api_job_release(&job);
     return good;
+}
+
+static bool submit_with_key(const char *key, const char *digest, bool *replayed, char id[API_JOB_ID_SIZE],
+                            struct api_problem *problem)
+{
+    return submit_owned("", "train", key, digest, replayed, id, problem);
+}
+
+static void each_owner_counts_for_itself(void **state)
+{
+    char first[API_JOB_ID_SIZE], second[API_JOB_ID_SIZE], third[API_JOB_ID_SIZE];
+    struct api_problem problem;
+    bool replayed;
+    (void)state;
+    assert_true(submit_owned("ci", "transfer", "k", DIGEST, &replayed, first, &problem));
+    assert_true(submit_owned("cd", "transfer", "k", OTHER_DIGEST, &replayed, second, &problem));
+    assert_false(replayed);
+    assert_true(submit_owned("", "transfer", "k", OTHER_DIGEST, &replayed, second, &problem));
+    assert_false(replayed);
+    assert_true(submit_owned("ci", "transfer", "k", DIGEST, &replayed, third, &problem));
+    assert_true(replayed);
+    assert_string_equal(first, third);
+    assert_false(submit_owned("ci", "transfer", "k", OTHER_DIGEST, &replayed, third, &problem));
+    assert_int_equal(problem.code, API_P_KEY_REUSED);
+}
+
+static void a_request_is_its_owners(void **state)
+{
+    static const struct {
+        const char *key;
+        bool admin, sees;
+    } viewers[] = {{"ci", false, true}, {"cd", false, false}, {"", false, false}, {"cd", true, true}};
+    char sent[API_JOB_ID_SIZE], trained[API_JOB_ID_SIZE];
+    struct api_problem problem;
+    bool replayed;
+    (void)state;
+    assert_true(submit_owned("ci", "transfer", "", DIGEST, &replayed, sent, &problem));
+    assert_true(submit_owned("ci", "train", "", DIGEST, &replayed, trained, &problem));
+    for (size_t i = 0; i < sizeof viewers / sizeof viewers[0]; i++) {
+        const struct srv_job_viewer viewer = {viewers[i].key, viewers[i].admin};
+        struct api_job job = {.kind = ""};
+        problem = (struct api_problem){0};
+        assert_true(srv_jobs_get_for(world.jobs, trained, &viewer, &job, &problem));
+        api_job_release(&job);
+        assert_true(srv_jobs_get_for(world.jobs, sent, &viewer, &job, &problem) == viewers[i].sees);
+        if (!viewers[i].sees)
+            assert_int_equal(problem.code, API_P_UNKNOWN_JOB);
+        api_job_release(&job);
+    }
 }
 
 static void the_same_key_makes_one_job(void **state)
@@ -764,7 +814,8 @@ static char *list(const char *query, bool *more)
     struct api_job *jobs = NULL;
     size_t count = 0;
     assert_true(api_jobs_parse(&request, &message, &problem));
-    if (!srv_jobs_list(world.jobs, &request, &jobs, &count, more, &problem))
+    const struct srv_job_viewer admin = {"", true};
+    if (!srv_jobs_list(world.jobs, &request, &admin, &jobs, &count, more, &problem))
         fail_msg("%s", problem.detail);
     size_t used = 0;
     text[0] = '\0';
@@ -830,6 +881,8 @@ int main(void)
         LIVED(a_full_queue_refuses_with_a_time),
         LIVED(one_training_makes_a_model_at_a_time),
         LIVED(the_same_key_makes_one_job),
+        LIVED(each_owner_counts_for_itself),
+        LIVED(a_request_is_its_owners),
         LIVED(the_same_key_at_the_same_moment_makes_one_job),
         LIVED(a_waiting_job_is_cancelled_at_once),
         LIVED(a_running_job_is_asked_to_end),
