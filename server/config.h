@@ -16,7 +16,7 @@
     X(TEXT, listen, "listen", "127.0.0.1:8080", 0, 0, "address:port to listen on; port 0 takes a free one")  \
     X(TEXT, state_dir, "state-dir", "", 0, 0,                                                                \
       "directory that keeps datasets and models; empty: memory only")                                        \
-    X(TEXT, port_file, "port-file", "", 0, 0, "file that gets the port once the daemon listens")             \
+    X(TEXT, port_file, "port-file", "", 0, 0, "file that has the port while the daemon listens")             \
     X(TEXT, log_level, "log-level", "info", 0, 0, "debug, info, warning or error")                           \
     X(TEXT, access_log, "access-log", "on", 0, 0, "on or off: a line in the log for every request")          \
     X(COUNT, workers, "workers", "0", 0, 64, "compute workers; 0: one for each --threads cores")             \

@@ -158,6 +158,8 @@ static void take_one(void *context, const char *name)
     struct srv_log *log = folder->registry->log;
     struct api_problem problem = {0};
     char quoted[160], reason[340];
+    if (atomic_load(&folder->registry->stop))
+        return;
     srv_log_quote(name, quoted, sizeof quoted);
     if (take_file(folder, name, &problem))
         srv_log(log, SRV_LOG_INFO, "adopted", "\"%s\":%s", folder->shelf->noun, quoted);
@@ -176,6 +178,26 @@ static enum efm_status take_folder(struct folder *folder, const char *path, stru
     return status;
 }
 
+static enum efm_status join(char out[PATH_MAX], const char *directory, const char *name,
+                            struct efm_error *error)
+{
+    if (snprintf(out, PATH_MAX, "%s/%s", directory, name) >= PATH_MAX)
+        return efm_error_set(error, EFM_E_IO, "the path of the state directory is too long");
+    return EFM_OK;
+}
+
+enum efm_status srv_registry_make_folder(const char *directory, struct efm_error *error)
+{
+    char path[PATH_MAX];
+    int folder = -1;
+    enum efm_status status = join(path, directory, "models", error);
+    if (status == EFM_OK)
+        status = srv_storage_folder(path, &folder, error);
+    if (status == EFM_OK)
+        close(folder);
+    return status;
+}
+
 enum efm_status srv_registry_adopt(struct srv_registry *registry, const char *directory,
                                    struct efm_error *error)
 {
@@ -191,11 +213,10 @@ enum efm_status srv_registry_adopt(struct srv_registry *registry, const char *di
                               .suffix = ".dataset",
                               .limit = sum_or_most(quota < SIZE_MAX ? (size_t)quota : SIZE_MAX, HEADER_MOST),
                               .take = take_dataset};
-    if (snprintf(path, sizeof path, "%s/datasets", directory) >= (int)sizeof path)
-        return efm_error_set(error, EFM_E_IO, "the path of the state directory is too long");
-    enum efm_status status = EFM_OK;
-    if (access(path, F_OK) == 0) /* only earlier versions made it */
+    enum efm_status status = join(path, directory, "datasets", error);
+    if (status == EFM_OK && access(path, F_OK) == 0) /* only earlier versions made it */
         status = take_folder(&datasets, path, error);
-    snprintf(path, sizeof path, "%s/models", directory);
+    if (status == EFM_OK)
+        status = join(path, directory, "models", error);
     return status == EFM_OK ? take_folder(&models, path, error) : status;
 }

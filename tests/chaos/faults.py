@@ -145,6 +145,7 @@ class World:
             time.sleep(0.005)
         if self.daemon.process.poll() is None:
             self.daemon.wait_for_port()
+            self.daemon.wait_until_ready()
             time.sleep(0.1)
             self.plan.lift()
             self.check_unfinished()
