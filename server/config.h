@@ -27,14 +27,16 @@
     X(TEXT, precision, "precision", "auto", 0, 0,                                                            \
       "what learned models run in: auto (as fast as this processor can), f32 or bf16")                       \
     X(COUNT, queue, "queue", "256", 1, 100000, "requests admitted and not finished")                         \
-    X(SIZE, queue_bytes, "queue-bytes", "1G", 1 << 20, 1ull << 42, "memory reserved by admitted requests")   \
+    X(SIZE, queue_bytes, "queue-bytes", "1G", 1 << 20, 1ull << 42,                                           \
+      "memory reserved by admitted requests; by default an eighth of all memory at most")                    \
     X(COUNT, max_images, "max-images", "64", 1, 4096, "results of one request")                              \
     X(COUNT, max_side, "max-side", "8192", 16, 65535, "pixels along a side of an uploaded image")            \
     X(COUNT, max_pixels, "max-pixels", "16777216", 256, 1ull << 32, "pixels of an uploaded image")           \
-    X(SIZE, max_body, "max-body", "1G", 1024, 1ull << 40, "bytes of an uploaded dataset or model")           \
+    X(SIZE, max_body, "max-body", "1G", 1024, 1ull << 40,                                                    \
+      "bytes of an uploaded model (a dataset: --dataset-quota); by default an eighth of all memory at most") \
     X(SIZE, max_image_body, "max-image-body", "64M", 1024, 1ull << 40, "bytes of a transfer request")        \
     X(SIZE, memory_budget, "memory-budget", "8G", 1 << 20, 1ull << 44,                                       \
-      "memory of loaded models; the least recently used leave it")                                           \
+      "memory of loaded models; the least recently used leave it; by default half of all memory at most")    \
     X(SIZE, dataset_quota, "dataset-quota", "64G", 1 << 20, 1ull << 50, "bytes of stored datasets")          \
     X(COUNT, max_models, "max-models", "256", 1, 100000, "models kept")                                      \
     X(COUNT, max_datasets, "max-datasets", "256", 1, 100000, "datasets kept")                                \
@@ -119,5 +121,11 @@ void srv_config_render_help(struct efm_buffer *out);
 
 /* Cores this process may use: affinity and the cgroup's CPU quota, at least 1. */
 unsigned srv_config_cores(void);
+
+/* Bytes of memory this process may use: the cgroup's limit, else what the machine has. */
+uint64_t srv_config_memory(void);
+
+/* Lowers the options of memory to shares of `memory` bytes: half of it for models, an eighth for the queue, an eighth for a body. */
+void srv_config_follow_memory(struct srv_config *config, uint64_t memory);
 
 #endif

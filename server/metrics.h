@@ -23,6 +23,7 @@ enum { SRV_METRICS_SERIES = 256 };
     X(SRV_M_HTTP_IN_FLIGHT, GAUGE, "efm_http_requests_in_flight", "Requests being received or worked on",    \
       NONE)                                                                                                  \
     X(SRV_M_HTTP_CONNECTIONS, GAUGE, "efm_http_connections", "Open connections", NONE)                       \
+    X(SRV_M_BODY_BYTES, GAUGE, "efm_body_bytes", "Memory of request bodies that are arriving", NONE)         \
     X(SRV_M_QUEUE_REQUESTS, GAUGE, "efm_queue_requests", "Admitted requests that are not finished", NONE)    \
     X(SRV_M_QUEUE_BYTES, GAUGE, "efm_queue_bytes", "Memory reserved by admitted requests", NONE)             \
     X(SRV_M_QUEUE_CAPACITY, GAUGE, "efm_queue_capacity", "Requests that are admitted at most", NONE)         \
