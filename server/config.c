@@ -3,6 +3,7 @@
 
 #include "core/net/net.h"
 #include "server/log.h"
+#include "server/service_variable.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -226,6 +227,8 @@ static enum efm_status read_environment(struct srv_config *config, char *const *
         if (strncmp(entry, "EFM_", 4) != 0 || entry[length] == '\0' || strncmp(entry, "EFM_CONFIG=", 11) == 0)
             continue;
         const struct option *option = find_environment(entry, length);
+        if (option == NULL && srv_is_service_variable(entry, length))
+            continue;
         if (option == NULL)
             return efm_error_set(error, EFM_E_ARGUMENT,
                                  "the environment variable %.*s is not an option of efmd",

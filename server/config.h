@@ -102,7 +102,7 @@ enum srv_config_action {
 };
 
 /* Reads defaults, then --config FILE or EFM_CONFIG ("name = value" lines, '#' comments), then `environment`
- * (as environ; unknown EFM_ names are refused), then the arguments ("--name value" or "--name=value").
+ * (as environ; unknown EFM_ names are refused, but for the addresses of Services that Kubernetes sets), then the arguments ("--name value" or "--name=value").
  * EFM_E_ARGUMENT with a message that names the option and where it stood. */
 EFM_MUST_CHECK enum efm_status srv_config_read(struct srv_config *config, enum srv_config_action *action,
                                                int argument_count, char *const *arguments,

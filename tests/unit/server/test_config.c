@@ -145,6 +145,33 @@ static void mistakes_are_named_with_their_place(void **state)
     assert_refused(read_with(ARGUMENTS("--state-dir", long_text), NULL), "--state-dir");
 }
 
+/* Of Services named efm, efm-demo and efm-max-body. */
+static void services_of_kubernetes_are_no_options(void **state)
+{
+    static const char *const passed[] = {"EFM_SERVICE_HOST=10.0.0.1",
+                                         "EFM_SERVICE_PORT=80",
+                                         "EFM_SERVICE_PORT_HTTP=80",
+                                         "EFM_PORT=tcp://10.0.0.1:80",
+                                         "EFM_PORT_8080_TCP=tcp://10.0.0.1:8080",
+                                         "EFM_PORT_8080_TCP_ADDR=10.0.0.1",
+                                         "EFM_PORT_53_UDP_PROTO=udp",
+                                         "EFM_DEMO_PORT=udp://10.0.0.1:80",
+                                         "EFM_DEMO_SERVICE_PORT_HTTP=80",
+                                         "EFM_PORT_X_PORT_1_TCP_PORT=1",
+                                         "EFM_MAX_BODY_SERVICE_HOST=10.0.0.1",
+                                         "EFM_MAX_BODY=2M"};
+    static const char *const refused[] = {"EFM_PORT=80",     "EFM_PORT=",           "EFM_PORT_TCP=1",
+                                          "EFM_PORT_80=1",   "EFM_PORT_80_SCT=1",   "EFM_PORT_8x_TCP=1",
+                                          "EFM_SERVICE=1",   "EFM_SERVICE_HOSTS=1", "EFM_SERVICE_PORTS=1",
+                                          "EFM_PORT_80_TC=P"};
+    (void)state;
+    for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++)
+        assert_int_equal(read_with(NULL, (const char *const[]){passed[i], NULL}), EFM_OK);
+    assert_int_equal(config.max_body, 2 << 20);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        assert_refused(read_with(NULL, (const char *const[]){refused[i], NULL}), "is not an option");
+}
+
 static void files_are_refused_by_line(void **state)
 {
     (void)state;
@@ -453,6 +480,7 @@ int main(void)
         cmocka_unit_test(flags_are_taken_in_both_forms),
         cmocka_unit_test_setup_teardown(flag_beats_environment_beats_file, make_folder, remove_folder),
         cmocka_unit_test(mistakes_are_named_with_their_place),
+        cmocka_unit_test(services_of_kubernetes_are_no_options),
         cmocka_unit_test_setup_teardown(files_are_refused_by_line, make_folder, remove_folder),
         cmocka_unit_test(actions_are_found),
         cmocka_unit_test(the_listen_option_is_taken_apart),
