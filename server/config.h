@@ -45,7 +45,7 @@
     X(SECONDS, checkpoint_seconds, "checkpoint-seconds", "60", 0.01, 86400,                                  \
       "between checkpoints of a training")                                                                   \
     X(TEXT, replica, "replica", "", 0, 0,                                                                    \
-      "name of this daemon among those that share a store; empty: the host's")                               \
+      "name of this daemon in the leases of its jobs; empty: the host's")                                    \
     X(COUNT, max_waiting_jobs, "max-waiting-jobs", "64", 1, 100000, "jobs that are queued")                  \
     X(COUNT, max_jobs, "max-jobs", "1000", 1, 1000000, "finished jobs that are kept; the oldest leave")      \
     X(SECONDS, job_ttl, "job-ttl", "86400", 1, 31536000, "seconds that a finished job is kept")              \
@@ -78,7 +78,9 @@
     X(SECONDS, header_timeout, "header-timeout", "20", 0.1, 3600,                                            \
       "seconds for the headers of a request to arrive")                                                      \
     X(SECONDS, body_timeout, "body-timeout", "120", 1, 86400, "seconds for a whole request to arrive")       \
-    X(SECONDS, timeout, "timeout", "300", 0.001, 86400, "seconds for a request that names no timeout")       \
+    X(SECONDS, timeout, "timeout", "300", 0.001, 86400, "seconds for a request, when it names none")         \
+    X(SECONDS, max_timeout, "max-timeout", "86400", 0.001, 86400,                                            \
+      "seconds that a request may name as its timeout")                                                      \
     X(SECONDS, drain_delay, "drain-delay", "0", 0, 600, "seconds to keep accepting after SIGTERM")           \
     X(SECONDS, shutdown_timeout, "shutdown-timeout", "30", 0, 3600, "seconds to finish requests after that")
 
