@@ -29,7 +29,7 @@ LABEL org.opencontainers.image.title="efmd" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y \
-        libmicrohttpd12 libgnutls30 libjansson4 zlib1g libsqlite3-0 libzip4 libcurl4 \
+        ca-certificates libmicrohttpd12 libgnutls30 libjansson4 zlib1g libsqlite3-0 libzip4 libcurl4 \
         libspng0 libjpeg62-turbo libwebp7 libwebpdemux2 libnettle8 libdnnl2 \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/efmd

@@ -3,6 +3,7 @@
 
 #include "core/net/net.h"
 #include "server/log.h"
+#include "server/service_variable.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -226,6 +227,8 @@ static enum efm_status read_environment(struct srv_config *config, char *const *
         if (strncmp(entry, "EFM_", 4) != 0 || entry[length] == '\0' || strncmp(entry, "EFM_CONFIG=", 11) == 0)
             continue;
         const struct option *option = find_environment(entry, length);
+        if (option == NULL && srv_is_service_variable(entry, length))
+            continue;
         if (option == NULL)
             return efm_error_set(error, EFM_E_ARGUMENT,
                                  "the environment variable %.*s is not an option of efmd",
@@ -383,6 +386,21 @@ static enum efm_status check(const struct srv_config *config, struct efm_error *
     return srv_config_listen(config, address, &port, error);
 }
 
+/* At most a share of the memory; whole MiB, as a person would write it. */
+static void lower(uint64_t *option, uint64_t share)
+{
+    const uint64_t whole = share >> 20 == 0 ? 1 << 20 : share >> 20 << 20;
+    if (whole < *option)
+        *option = whole;
+}
+
+void srv_config_follow_memory(struct srv_config *config, uint64_t memory)
+{
+    lower(&config->memory_budget, memory / 2);
+    lower(&config->queue_bytes, memory / 8);
+    lower(&config->max_body, memory / 8);
+}
+
 enum efm_status srv_config_read(struct srv_config *config, enum srv_config_action *action, int argument_count,
                                 char *const *arguments, char *const *environment, struct efm_error *error)
 {
@@ -393,6 +411,7 @@ enum efm_status srv_config_read(struct srv_config *config, enum srv_config_actio
     memset(config, 0, sizeof *config);
     for (size_t i = 0; i < OPTION_COUNT && status == EFM_OK; i++)
         status = set(config, &options[i], options[i].fallback, &fallback, error);
+    srv_config_follow_memory(config, srv_config_memory());
     if (status == EFM_OK)
         status = read_arguments(NULL, &file, action, argument_count, arguments, error);
     if (status != EFM_OK || *action == SRV_CONFIG_HELP || *action == SRV_CONFIG_VERSION)

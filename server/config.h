@@ -16,7 +16,7 @@
     X(TEXT, listen, "listen", "127.0.0.1:8080", 0, 0, "address:port to listen on; port 0 takes a free one")  \
     X(TEXT, state_dir, "state-dir", "", 0, 0,                                                                \
       "directory that keeps datasets and models; empty: memory only")                                        \
-    X(TEXT, port_file, "port-file", "", 0, 0, "file that gets the port once the daemon listens")             \
+    X(TEXT, port_file, "port-file", "", 0, 0, "file that has the port while the daemon listens")             \
     X(TEXT, log_level, "log-level", "info", 0, 0, "debug, info, warning or error")                           \
     X(TEXT, access_log, "access-log", "on", 0, 0,                                                            \
       "lines of requests in the log: on (all), work (all but health and metrics), errors (400 and more), "   \
@@ -29,14 +29,16 @@
     X(TEXT, precision, "precision", "auto", 0, 0,                                                            \
       "what learned models run in: auto (as fast as this processor can), f32 or bf16")                       \
     X(COUNT, queue, "queue", "256", 1, 100000, "requests admitted and not finished")                         \
-    X(SIZE, queue_bytes, "queue-bytes", "1G", 1 << 20, 1ull << 42, "memory reserved by admitted requests")   \
+    X(SIZE, queue_bytes, "queue-bytes", "1G", 1 << 20, 1ull << 42,                                           \
+      "memory reserved by admitted requests; by default an eighth of all memory at most")                    \
     X(COUNT, max_images, "max-images", "64", 1, 4096, "results of one request")                              \
     X(COUNT, max_side, "max-side", "8192", 16, 65535, "pixels along a side of an uploaded image")            \
     X(COUNT, max_pixels, "max-pixels", "16777216", 256, 1ull << 32, "pixels of an uploaded image")           \
-    X(SIZE, max_body, "max-body", "1G", 1024, 1ull << 40, "bytes of an uploaded dataset or model")           \
+    X(SIZE, max_body, "max-body", "1G", 1024, 1ull << 40,                                                    \
+      "bytes of an uploaded model (a dataset: --dataset-quota); by default an eighth of all memory at most") \
     X(SIZE, max_image_body, "max-image-body", "64M", 1024, 1ull << 40, "bytes of a transfer request")        \
     X(SIZE, memory_budget, "memory-budget", "8G", 1 << 20, 1ull << 44,                                       \
-      "memory of loaded models; the least recently used leave it")                                           \
+      "memory of loaded models; the least recently used leave it; by default half of all memory at most")    \
     X(SIZE, dataset_quota, "dataset-quota", "64G", 1 << 20, 1ull << 50, "bytes of stored datasets")          \
     X(COUNT, max_models, "max-models", "256", 1, 100000, "models kept")                                      \
     X(COUNT, max_datasets, "max-datasets", "256", 1, 100000, "datasets kept")                                \
@@ -45,7 +47,7 @@
     X(SECONDS, checkpoint_seconds, "checkpoint-seconds", "60", 0.01, 86400,                                  \
       "between checkpoints of a training")                                                                   \
     X(TEXT, replica, "replica", "", 0, 0,                                                                    \
-      "name of this daemon among those that share a store; empty: the host's")                               \
+      "name of this daemon in the leases of its jobs; empty: the host's")                                    \
     X(COUNT, max_waiting_jobs, "max-waiting-jobs", "64", 1, 100000, "jobs that are queued")                  \
     X(COUNT, max_jobs, "max-jobs", "1000", 1, 1000000, "finished jobs that are kept; the oldest leave")      \
     X(SECONDS, job_ttl, "job-ttl", "86400", 1, 31536000, "seconds that a finished job is kept")              \
@@ -78,7 +80,9 @@
     X(SECONDS, header_timeout, "header-timeout", "20", 0.1, 3600,                                            \
       "seconds for the headers of a request to arrive")                                                      \
     X(SECONDS, body_timeout, "body-timeout", "120", 1, 86400, "seconds for a whole request to arrive")       \
-    X(SECONDS, timeout, "timeout", "300", 0.001, 86400, "seconds for a request that names no timeout")       \
+    X(SECONDS, timeout, "timeout", "300", 0.001, 86400, "seconds for a request, when it names none")         \
+    X(SECONDS, max_timeout, "max-timeout", "86400", 0.001, 86400,                                            \
+      "seconds that a request may name as its timeout")                                                      \
     X(SECONDS, drain_delay, "drain-delay", "0", 0, 600, "seconds to keep accepting after SIGTERM")           \
     X(SECONDS, shutdown_timeout, "shutdown-timeout", "30", 0, 3600, "seconds to finish requests after that")
 
@@ -102,7 +106,7 @@ enum srv_config_action {
 };
 
 /* Reads defaults, then --config FILE or EFM_CONFIG ("name = value" lines, '#' comments), then `environment`
- * (as environ; unknown EFM_ names are refused), then the arguments ("--name value" or "--name=value").
+ * (as environ; unknown EFM_ names are refused, but for the addresses of Services that Kubernetes sets), then the arguments ("--name value" or "--name=value").
  * EFM_E_ARGUMENT with a message that names the option and where it stood. */
 EFM_MUST_CHECK enum efm_status srv_config_read(struct srv_config *config, enum srv_config_action *action,
                                                int argument_count, char *const *arguments,
@@ -121,5 +125,11 @@ void srv_config_render_help(struct efm_buffer *out);
 
 /* Cores this process may use: affinity and the cgroup's CPU quota, at least 1. */
 unsigned srv_config_cores(void);
+
+/* Bytes of memory this process may use: the cgroup's limit, else what the machine has. */
+uint64_t srv_config_memory(void);
+
+/* Lowers the options of memory to shares of `memory` bytes: half of it for models, an eighth for the queue, an eighth for a body. */
+void srv_config_follow_memory(struct srv_config *config, uint64_t memory);
 
 #endif

@@ -120,6 +120,7 @@ static enum efm_status create_base(struct srv_daemon *daemon, struct efm_error *
     if (status != EFM_OK)
         return status;
     srv_build_read(&build);
+    srv_log(daemon->service.log, SRV_LOG_INFO, "starting", "\"version\":\"%s\"", build.version);
     raise_file_limit(daemon);
     share_cores(daemon);
     set_limits(daemon);
@@ -357,14 +358,21 @@ static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *
         status = efm_error_set(error, EFM_E_ARGUMENT, "option --access-log is no such word");
     if (status == EFM_OK)
         status = read_tls(&tls, config, error);
+    if (config->port_file[0] != '\0')
+        unlink(config->port_file); // of a daemon that was killed: it names a port that is not open
     if (status == EFM_OK)
         status = srv_http_create(&daemon->service.http, &options, &daemon->service, error);
     srv_tls_release(&tls);
     return status;
 }
 
+static enum efm_status begin_restoring(struct srv_daemon *daemon, struct efm_error *error)
+{
+    return srv_registry_restore_later(daemon->service.registry, error);
+}
+
 /* The port as text, there in one moment: a reader sees no half of it. */
-static enum efm_status write_port_file(const struct srv_daemon *daemon, struct efm_error *error)
+static enum efm_status write_port_file(struct srv_daemon *daemon, struct efm_error *error)
 {
     const char *path = daemon->config.port_file;
     char temporary[sizeof daemon->config.port_file + 8], text[16];
@@ -376,7 +384,8 @@ static enum efm_status write_port_file(const struct srv_daemon *daemon, struct e
     bool written = file >= 0 && write(file, text, (size_t)length) == length;
     if (file >= 0)
         written = close(file) == 0 && written;
-    if (written && rename(temporary, path) == 0)
+    daemon->has_port_file = written && rename(temporary, path) == 0;
+    if (daemon->has_port_file)
         return EFM_OK;
     return efm_error_set(error, EFM_E_IO, "the port file %.150s cannot be written: %s", path,
                          strerror(errno));
@@ -386,8 +395,8 @@ enum efm_status srv_daemon_create(struct srv_daemon *daemon, struct efm_error *e
 {
     /* Workers come before the first request, which may wake them; a job that was left begins while the port opens. */
     static enum efm_status (*const parts[])(struct srv_daemon *, struct efm_error *) = {
-        create_base, open_state,      create_registry, create_scheduler, create_outbound,
-        create_jobs, create_webhooks, create_guard,    create_http,      create_workers,
+        create_base,     open_state,   create_registry, create_scheduler, create_outbound, create_jobs,
+        create_webhooks, create_guard, create_http,     begin_restoring,  create_workers,
     };
     daemon->service.config = &daemon->config;
     daemon->state_lock = -1;
@@ -404,6 +413,16 @@ enum efm_status srv_daemon_create(struct srv_daemon *daemon, struct efm_error *e
     return write_port_file(daemon, error);
 }
 
+bool srv_daemon_ready(const struct srv_daemon *daemon)
+{
+    return !srv_registry_restoring(daemon->service.registry);
+}
+
+void srv_daemon_feel_pulse(struct srv_daemon *daemon)
+{
+    (void)srv_scheduler_quota(daemon->service.scheduler);
+}
+
 /* ---- the end ---- */
 
 static void pause_for(double seconds)
@@ -416,6 +435,7 @@ void srv_daemon_drain(struct srv_daemon *daemon)
 {
     struct srv_service *service = &daemon->service;
     srv_log(service->log, SRV_LOG_INFO, "draining", "\"pending\":%zu", srv_http_pending(service->http));
+    srv_registry_stop_restoring(service->registry);
     srv_http_announce_drain(service->http);
     pause_for(daemon->config.drain_delay);
     srv_http_drain(service->http);
@@ -434,6 +454,10 @@ void srv_daemon_drain(struct srv_daemon *daemon)
 void srv_daemon_destroy(struct srv_daemon *daemon)
 {
     struct srv_service *service = &daemon->service;
+    if (daemon->has_port_file)
+        unlink(daemon->config.port_file);
+    if (service->registry != NULL) // changes wait for it
+        srv_registry_stop_restoring(service->registry);
     // The scheduler still runs while the server and kept requests wait for their answers.
     if (service->scheduler != NULL)
         srv_scheduler_drain(service->scheduler);

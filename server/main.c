@@ -5,6 +5,7 @@
 // refused, what is under way has --shutdown-timeout, what is left is cancelled. The second one: exit at once.
 
 #include "server/build.h"
+#include "server/clock.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/http/http.h"
@@ -14,6 +15,7 @@
 
 #include <jansson.h>
 #include <malloc.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,12 +122,72 @@ static void give_memory_back(void)
     malloc_trim(0);
 }
 
+/* ---- while it serves ---- */
+
+/* Seconds: how often this thread looks whether models are restored; how long the service manager shall have patience with that, told
+ * anew every so often. */
+static const double LOOK = 0.02, PATIENCE = 30, EXTEND = 5;
+
+struct manager {
+    const char *address; /* NULL: there is none */
+    double started;
+    double extended, fed; /* when it was last told so */
+    double watchdog;      /* seconds between two messages; 0: none */
+    bool ready;
+};
+
+static void tell_progress(struct manager *manager, struct srv_daemon *daemon, double now)
+{
+    char message[80];
+    if (srv_daemon_ready(daemon)) {
+        manager->ready = true;
+        srv_log(daemon->service.log, SRV_LOG_INFO, "ready", "\"seconds\":%.3f", now - manager->started);
+        srv_notify(manager->address, "READY=1\nSTATUS=serving");
+    } else if (now - manager->extended >= EXTEND) {
+        manager->extended = now;
+        snprintf(message, sizeof message, "EXTEND_TIMEOUT_USEC=%.0f\nSTATUS=loading models", PATIENCE * 1e6);
+        srv_notify(manager->address, message);
+    }
+}
+
+/* A daemon whose threads wait for one another is not alive, though this one is. */
+static void feed_watchdog(struct manager *manager, struct srv_daemon *daemon, double now)
+{
+    if (manager->watchdog <= 0 || now - manager->fed < manager->watchdog)
+        return;
+    srv_daemon_feel_pulse(daemon);
+    manager->fed = now;
+    srv_notify(manager->address, "WATCHDOG=1");
+}
+
+static void wait_for_signal(struct srv_daemon *daemon, struct manager *manager)
+{
+    const sigset_t signals = ending_signals();
+    for (;;) {
+        const double now = srv_clock();
+        if (!manager->ready)
+            tell_progress(manager, daemon, now);
+        feed_watchdog(manager, daemon, now);
+        double pause = manager->ready ? 3600 : LOOK;
+        if (manager->watchdog > 0)
+            pause = fmin(pause, fmax(manager->fed + manager->watchdog - srv_clock(), 0));
+        const struct timespec time = srv_clock_moment(pause);
+        if (sigtimedwait(&signals, NULL, &time) > 0)
+            return;
+    }
+}
+
 static int serve(struct srv_daemon *daemon)
 {
     struct efm_error error = {0};
     const sigset_t signals = ending_signals();
-    const char *manager = getenv("NOTIFY_SOCKET");
-    int signal_number;
+    struct manager manager = {
+        .address = getenv("NOTIFY_SOCKET"),
+        .watchdog = srv_notify_watchdog(getenv("WATCHDOG_USEC"), getenv("WATCHDOG_PID")),
+        .started = srv_clock(),
+        .extended = -INFINITY,
+        .fed = -INFINITY,
+    };
     // Blocked before the first thread is made, so that all inherit it.
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
@@ -133,10 +195,9 @@ static int serve(struct srv_daemon *daemon)
     enum efm_status status = srv_daemon_create(daemon, &error);
     if (status == EFM_OK) {
         log_start(daemon);
-        srv_notify(manager, "READY=1\nSTATUS=serving");
-        sigwait(&signals, &signal_number);
+        wait_for_signal(daemon, &manager);
         quit_on_next_signal();
-        srv_notify(manager, "STOPPING=1\nSTATUS=draining");
+        srv_notify(manager.address, "STOPPING=1\nSTATUS=draining");
         srv_daemon_drain(daemon);
     } else {
         fprintf(stderr, "efmd: %s\n", error.message);

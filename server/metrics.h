@@ -31,6 +31,7 @@ enum { SRV_METRICS_SERIES = 256 };
       NONE)                                                                                                  \
     X(SRV_M_TLS_EXPIRY, GAUGE, "efm_tls_certificate_expiry_timestamp_seconds",                               \
       "When the certificate expires", NONE)                                                                  \
+    X(SRV_M_BODY_BYTES, GAUGE, "efm_body_bytes", "Memory of request bodies that are arriving", NONE)         \
     X(SRV_M_QUEUE_REQUESTS, GAUGE, "efm_queue_requests", "Admitted requests that are not finished", NONE)    \
     X(SRV_M_QUEUE_BYTES, GAUGE, "efm_queue_bytes", "Memory reserved by admitted requests", NONE)             \
     X(SRV_M_QUEUE_CAPACITY, GAUGE, "efm_queue_capacity", "Requests that are admitted at most", NONE)         \

@@ -2,6 +2,7 @@
 #include "server/notify.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -25,4 +26,21 @@ bool srv_notify(const char *address, const char *message)
         sendto(file, message, size, MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)&where, where_size);
     close(file);
     return sent == (ssize_t)size;
+}
+
+/* A whole number above 0; 0 for anything else. */
+static unsigned long long read_number(const char *text)
+{
+    char *end;
+    if (text == NULL || text[0] < '0' || text[0] > '9')
+        return 0;
+    const unsigned long long number = strtoull(text, &end, 10);
+    return *end == '\0' ? number : 0;
+}
+
+double srv_notify_watchdog(const char *microseconds, const char *process)
+{
+    if (process != NULL && read_number(process) != (unsigned long long)getpid())
+        return 0;
+    return (double)read_number(microseconds) / 2e6;
 }

@@ -12,4 +12,8 @@
  * two, too long, or nobody takes the message; it never waits. */
 bool srv_notify(const char *address, const char *message);
 
+/* Seconds between two messages WATCHDOG=1: half of what the manager waits for. 0: it waits for none, or for those of another
+ * process. The arguments are WATCHDOG_USEC and WATCHDOG_PID of the environment; each may be NULL. */
+double srv_notify_watchdog(const char *microseconds, const char *process);
+
 #endif

@@ -40,6 +40,8 @@ static void append_limits(struct efm_buffer *out, const struct srv_service *serv
                       (unsigned long long)config->memory_budget, (unsigned long long)config->max_models,
                       (unsigned long long)config->max_datasets);
     api_json_real(out, config->timeout);
+    efm_buffer_append_string(out, ",\"max_timeout\":");
+    api_json_real(out, config->max_timeout);
     efm_buffer_append_string(out, "}");
 }
 

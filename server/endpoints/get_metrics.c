@@ -24,6 +24,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     srv_answer_begin(&reply, 200);
     snprintf(reply.content_type, sizeof(reply.content_type), "text/plain; version=0.0.4; charset=utf-8");
     look(service);
+    srv_metrics_set(service->metrics, SRV_M_BODY_BYTES, (double)srv_http_body_bytes(service->http), "");
     srv_metrics_render(service->metrics, &reply.body);
     srv_answer_end(exchange, &reply);
 }

@@ -8,15 +8,18 @@
 /* Takes no lock of the engine: a full queue or a long step must not look like a broken server. */
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    bool draining = srv_http_draining(service->http);
+    const bool draining = srv_http_draining(service->http);
+    const bool loading = srv_registry_restoring(service->registry);
     struct api_reply reply;
-    srv_answer_begin(&reply, draining ? 503 : 200);
+    srv_answer_begin(&reply, draining || loading ? 503 : 200);
     efm_buffer_format(&reply.body,
                       "{\"status\":\"%s\",\"checks\":{\"accepting\":%s,\"queue\":{\"requests\":%zu,"
                       "\"capacity\":%llu},\"models\":{\"loading\":%zu}},\"version\":\"" EFMD_VERSION "\"}",
-                      draining ? "draining" : "ok", draining ? "false" : "true",
-                      srv_scheduler_load(service->scheduler), (unsigned long long)service->config->queue,
-                      srv_registry_loading(service->registry));
+                      draining  ? "draining"
+                      : loading ? "loading"
+                                : "ok",
+                      draining ? "false" : "true", srv_scheduler_load(service->scheduler),
+                      (unsigned long long)service->config->queue, srv_registry_loading(service->registry));
     api_reply_header(&reply, "Cache-Control", "no-store");
     srv_answer_end(exchange, &reply);
 }
@@ -28,5 +31,6 @@ const struct srv_endpoint srv_get_readyz = {
     .handle = handle,
     .takes = "",
     .gives = "application/json",
-    .help = "200 while new requests are taken, 503 while the server drains",
+    .help = "200 while new requests are taken, 503 while models are loaded at the start and while the server "
+            "drains",
 };

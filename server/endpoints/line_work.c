@@ -11,6 +11,13 @@ double srv_lines_deadline(double timeout)
     return srv_clock() + timeout;
 }
 
+bool srv_lines_timeout_allowed(double timeout, double most, struct api_problem *problem)
+{
+    return timeout <= most ||
+           api_problem_set(problem, API_P_INVALID_PARAMETER, "/timeout",
+                           "must be at most the %g seconds that this server allows, not %g", most, timeout);
+}
+
 static bool is_npy(const struct api_message *message)
 {
     return message->body_size > 0 && message->body[0] == 0x93;

@@ -9,6 +9,9 @@
 /* The CLOCK_MONOTONIC time `timeout` seconds from now. */
 double srv_lines_deadline(double timeout);
 
+/* Whether a client may ask for so many seconds; API_P_INVALID_PARAMETER past `most`. */
+bool srv_lines_timeout_allowed(double timeout, double most, struct api_problem *problem);
+
 /* The most numbers that a body of points can hold, JSON or NPY, and the memory that reading them and
  * answering with as many takes: for admission, before the body is read. */
 size_t srv_points_numbers(const struct api_message *message);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/answer.h"
 #include "server/endpoints/endpoints.h"
+#include "server/engine/registry.h"
 
 static void handle(struct srv_service *service, struct srv_exchange *exchange)
 {
-    const bool draining = srv_http_draining(service->http);
+    const bool ready = !srv_http_draining(service->http) && !srv_registry_restoring(service->registry);
     struct api_reply reply;
-    srv_answer_begin(&reply, draining ? 503 : 200);
-    efm_buffer_format(&reply.body, "{\"ready\":%s}", draining ? "false" : "true");
+    srv_answer_begin(&reply, ready ? 200 : 503);
+    efm_buffer_format(&reply.body, "{\"ready\":%s}", ready ? "true" : "false");
     srv_answer_end(exchange, &reply);
 }
 
@@ -18,5 +19,6 @@ const struct srv_endpoint srv_oip_ready = {
     .handle = handle,
     .takes = "",
     .gives = "application/json",
-    .help = "200 while new requests are taken, 503 while the server drains",
+    .help = "200 while new requests are taken, 503 while models are loaded at the start and while the server "
+            "drains",
 };

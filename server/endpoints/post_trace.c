@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/memory.h"
+#include "server/config.h"
 #include "server/endpoints/endpoints.h"
 #include "server/endpoints/line_work.h"
 #include "server/endpoints/points_work.h"
@@ -16,8 +17,11 @@ static bool prepare(struct srv_work *base, struct api_problem *problem)
                          work->service->limits.max_images, problem) ||
         !api_trace_options(&work->request, base->model, &options, problem))
         return false;
-    if (api_parameter_given(&api_trace_table, &work->request.seen, "timeout"))
+    if (api_parameter_given(&api_trace_table, &work->request.seen, "timeout")) {
+        if (!srv_lines_timeout_allowed(work->request.timeout, work->service->config->max_timeout, problem))
+            return false;
         base->deadline = base->submitted + work->request.timeout;
+    }
     base->line_count = work->request.count;
     return srv_lines_create(base, &options, work->request.x, dimension, problem);
 }

@@ -183,6 +183,8 @@ static bool read_request(struct transfer_work *work, struct api_problem *problem
 {
     const struct api_message *message = srv_exchange_message(work->exchange);
     return api_transfer_parse(&work->request, message, work->operation, &work->service->limits, problem) &&
+           (!is_given(work, "timeout") ||
+            srv_lines_timeout_allowed(work->request.timeout, work->service->config->max_timeout, problem)) &&
            choose_model(work, problem) && (work->unloaded || plan(work, problem));
 }
 

@@ -256,5 +256,6 @@ bool srv_dataset_upload_finish_as_of(struct srv_dataset_upload *upload,
 bool srv_dataset_upload_finish(struct srv_dataset_upload *upload, const struct api_dataset_request *request,
                                struct srv_put *put, struct api_problem *problem)
 {
+    srv_registry_await_adoption(upload->registry);
     return srv_dataset_upload_finish_as_of(upload, request, (int64_t)time(NULL), put, problem);
 }

@@ -314,13 +314,13 @@ static enum efm_status open_registry(struct srv_registry *registry, struct efm_e
             status = srv_registry_remove_orphans(registry, shelves[i], error);
     }
     if (status == EFM_OK && registry->options.adopt != NULL)
-        status = srv_registry_adopt(registry, registry->options.adopt, error);
+        status = srv_registry_make_folder(registry->options.adopt, error);
     if (status != EFM_OK)
         return status;
     srv_metrics_set(registry->metrics, SRV_M_MODELS_BUDGET, (double)registry->options.memory_budget, "");
     srv_metrics_set(registry->metrics, SRV_M_DATASET_QUOTA, (double)registry->options.dataset_quota, "");
     srv_registry_show_datasets(registry);
-    srv_registry_load_first(registry);
+    registry->clock = registry->models.count; /* what is asked for is used later than what is restored */
     return EFM_OK;
 }
 
@@ -356,6 +356,9 @@ void srv_registry_destroy(struct srv_registry *registry)
 {
     if (registry == NULL)
         return;
+    srv_registry_stop_restoring(registry);
+    if (registry->has_thread)
+        pthread_join(registry->thread, NULL);
     release_shelf(&registry->models);
     release_shelf(&registry->datasets);
     srv_model_memory_unref(registry->memory);

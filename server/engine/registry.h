@@ -12,7 +12,10 @@
  * "about" is the text of a JSON object: what api_model_describe or api_dataset_render said.
  *
  * A blob without a record is an upload that was cut off, and is removed when the daemon starts. Model files that somebody puts
- * into STATE/models/ are taken in at the start, as are the files of versions before 0.2.
+ * into STATE/models/ are moved in at the start, as are the files of versions before 0.2.
+ *
+ *     srv_registry_create(&registry, &options, metrics, log, &error);   all names are known
+ *     srv_registry_restore_later(registry, &error);                     and it serves at once
  *
  * Threads: any. Calls that say so block for files or computation: helper threads, not event threads. */
 #ifndef SRV_ENGINE_REGISTRY_H
@@ -50,13 +53,25 @@ struct srv_registry_options {
 
 struct srv_registry;
 
-/* Reads the records, removes what was cut off, adopts files, and loads models as far as the budget goes, most recently put
- * first; one that cannot be loaded is "failed" with its reason. */
+/* Reads the records and removes what was cut off. No model is in memory yet; who asks for one loads it. Puts and deletions wait until
+ * srv_registry_restore has adopted files, which are older than they. */
 EFM_MUST_CHECK enum efm_status srv_registry_create(struct srv_registry **registry,
                                                    const struct srv_registry_options *options,
                                                    struct srv_metrics *metrics, struct srv_log *log,
                                                    struct efm_error *error);
+/* Also ends what restore_later began, and waits for it. NULL is fine. */
 void srv_registry_destroy(struct srv_registry *registry);
+
+/* Blocks; once. Adopts files, then loads models as far as the budget goes, most recently put first; one that cannot be loaded is
+ * "failed" with its reason. What else goes wrong is in the log. */
+void srv_registry_restore(struct srv_registry *registry);
+/* The same on a thread of its own. EFM_E_MEMORY. */
+EFM_MUST_CHECK enum efm_status srv_registry_restore_later(struct srv_registry *registry,
+                                                          struct efm_error *error);
+/* Ends it before the next file or model. */
+void srv_registry_stop_restoring(struct srv_registry *registry);
+/* From create until it has gone through or was stopped. Takes no lock. */
+bool srv_registry_restoring(const struct srv_registry *registry);
 
 enum srv_model_state {
     SRV_MODEL_UNKNOWN,  /* no model of this name */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Files that are taken in at the start: model files that somebody puts into STATE/models, and what earlier versions kept there
- * and in STATE/datasets. A file is removed when the store has it; one that cannot be read is left where it is.
+ * and in STATE/datasets. A file is removed when the store has it; one that cannot be read is left where it is, as is one that cannot
+ * be removed, which is moved in again at the next start.
  *
  * A dataset file of earlier versions: the length of a header in 8 little-endian bytes; the header, JSON
  * {"efmd_dataset":1,"query":"size=32","sha256":"..."}; the file as it was uploaded. */
@@ -134,7 +135,9 @@ struct folder {
                  struct api_problem *problem);
 };
 
-static bool take_file(const struct folder *folder, const char *name, struct api_problem *problem)
+/* True: the store has it; `left` then says why the file could not be removed. */
+static bool take_file(const struct folder *folder, const char *name, struct efm_error *left,
+                      struct api_problem *problem)
 {
     struct found_file file = {0};
     struct efm_error error = {0};
@@ -147,9 +150,8 @@ static bool take_file(const struct folder *folder, const char *name, struct api_
         return api_problem_from_error(problem, &error, API_P_STORAGE, NULL);
     bool good = folder->take(folder->registry, name, &file, problem);
     efm_free(file.bytes);
-    if (good && srv_storage_remove(folder->descriptor, file_name, &error) != EFM_OK)
-        return api_problem_from_error(problem, &error, API_P_STORAGE, NULL);
-    return good;
+    return good &&
+           (srv_storage_remove(folder->descriptor, file_name, left) == EFM_OK || left->status != EFM_OK);
 }
 
 static void take_one(void *context, const char *name)
@@ -157,13 +159,19 @@ static void take_one(void *context, const char *name)
     const struct folder *folder = context;
     struct srv_log *log = folder->registry->log;
     struct api_problem problem = {0};
+    struct efm_error left = {0};
     char quoted[160], reason[340];
+    if (atomic_load(&folder->registry->stop))
+        return;
     srv_log_quote(name, quoted, sizeof quoted);
-    if (take_file(folder, name, &problem))
-        srv_log(log, SRV_LOG_INFO, "adopted", "\"%s\":%s", folder->shelf->noun, quoted);
-    else
+    if (!take_file(folder, name, &left, &problem))
         srv_log(log, SRV_LOG_WARNING, "not_adopted", "\"%s\":%s,\"reason\":%s", folder->shelf->noun, quoted,
                 srv_log_quote(problem.detail, reason, sizeof reason));
+    else if (left.status != EFM_OK)
+        srv_log(log, SRV_LOG_WARNING, "adopted", "\"%s\":%s,\"file_left\":%s", folder->shelf->noun, quoted,
+                srv_log_quote(left.message, reason, sizeof reason));
+    else
+        srv_log(log, SRV_LOG_INFO, "adopted", "\"%s\":%s", folder->shelf->noun, quoted);
 }
 
 static enum efm_status take_folder(struct folder *folder, const char *path, struct efm_error *error)
@@ -173,6 +181,26 @@ static enum efm_status take_folder(struct folder *folder, const char *path, stru
         return status;
     status = srv_storage_each(folder->descriptor, folder->suffix, take_one, folder, error);
     close(folder->descriptor);
+    return status;
+}
+
+static enum efm_status join(char out[PATH_MAX], const char *directory, const char *name,
+                            struct efm_error *error)
+{
+    if (snprintf(out, PATH_MAX, "%s/%s", directory, name) >= PATH_MAX)
+        return efm_error_set(error, EFM_E_IO, "the path of the state directory is too long");
+    return EFM_OK;
+}
+
+enum efm_status srv_registry_make_folder(const char *directory, struct efm_error *error)
+{
+    char path[PATH_MAX];
+    int folder = -1;
+    enum efm_status status = join(path, directory, "models", error);
+    if (status == EFM_OK)
+        status = srv_storage_folder(path, &folder, error);
+    if (status == EFM_OK)
+        close(folder);
     return status;
 }
 
@@ -191,11 +219,10 @@ enum efm_status srv_registry_adopt(struct srv_registry *registry, const char *di
                               .suffix = ".dataset",
                               .limit = sum_or_most(quota < SIZE_MAX ? (size_t)quota : SIZE_MAX, HEADER_MOST),
                               .take = take_dataset};
-    if (snprintf(path, sizeof path, "%s/datasets", directory) >= (int)sizeof path)
-        return efm_error_set(error, EFM_E_IO, "the path of the state directory is too long");
-    enum efm_status status = EFM_OK;
-    if (access(path, F_OK) == 0) /* only earlier versions made it */
+    enum efm_status status = join(path, directory, "datasets", error);
+    if (status == EFM_OK && access(path, F_OK) == 0) /* only earlier versions made it */
         status = take_folder(&datasets, path, error);
-    snprintf(path, sizeof path, "%s/models", directory);
+    if (status == EFM_OK)
+        status = join(path, directory, "models", error);
     return status == EFM_OK ? take_folder(&models, path, error) : status;
 }

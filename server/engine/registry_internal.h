@@ -54,11 +54,17 @@ struct srv_registry {
     struct srv_log *log;
     struct srv_model_memory *memory;
     pthread_mutex_t lock;
-    pthread_cond_t loaded; /* a load has ended */
+    pthread_cond_t loaded; /* a load has ended, or files were adopted */
     struct srv_shelf models, datasets;
     uint64_t clock;
     uint64_t uploading; /* bytes of the quota that unfinished uploads hold */
     atomic_size_t loading;
+
+    /* the start */
+    bool adopted; /* under `lock`, told by `loaded`: changes may be made */
+    atomic_bool restored, stop;
+    bool has_thread;
+    pthread_t thread; /* that restores */
 };
 
 /* ---- registry.c: shelves, with `lock` held ---- */
@@ -150,7 +156,7 @@ char *srv_registry_describe_model(const char *name, const struct efm_model *mode
 
 /* ---- registry_models.c ---- */
 
-/* Loads what fits, most recently put first. */
+/* Loads what fits, most recently put first, until registry->stop. */
 void srv_registry_load_first(struct srv_registry *registry);
 bool srv_registry_put_model_as_of(struct srv_registry *registry, const char *name, const uint8_t *bytes,
                                   size_t size, int64_t created, struct srv_put *put, struct efm_model **model,
@@ -166,8 +172,15 @@ void srv_registry_limit_reading(const struct srv_registry *registry, struct efm_
 
 /* ---- registry_adopt.c ---- */
 
-/* Takes in files of STATE/models and STATE/datasets. */
+/* Makes STATE/models where there is none; EFM_E_IO when it cannot be read later. */
+EFM_MUST_CHECK enum efm_status srv_registry_make_folder(const char *directory, struct efm_error *error);
+/* Moves in files of STATE/models and STATE/datasets, until registry->stop. */
 EFM_MUST_CHECK enum efm_status srv_registry_adopt(struct srv_registry *registry, const char *directory,
                                                   struct efm_error *error);
+
+/* ---- registry_restore.c ---- */
+
+/* Waits until files have been adopted: what lay there before is not to replace what a client puts now. */
+void srv_registry_await_adoption(struct srv_registry *registry);
 
 #endif

@@ -36,6 +36,7 @@ struct errand {
         blob[SRV_BLOB_KEY]; /* every put has a blob of its own, while versions begin anew after a deletion */
     uint64_t needs;
     double patience;
+    uint64_t rank; /* how late it is used, when it is restored; 0: it is asked for now */
 };
 
 static bool is_of(const struct srv_item *item, const char *blob)
@@ -99,11 +100,13 @@ static enum turn take_turn(struct srv_registry *registry, struct errand *errand,
     return turn;
 }
 
-static void set_failure(struct srv_item *item, const struct api_problem *problem)
+static void set_failure(struct srv_item *item, const struct errand *errand, const struct api_problem *problem)
 {
     /* for want of memory it has not failed: there was no room */
-    item->state = problem->code == API_P_NO_MEMORY ? SRV_MODEL_UNLOADED : SRV_MODEL_FAILED;
-    item->failure = problem->code;
+    const bool no_room = problem->code == API_P_NO_MEMORY;
+    item->state = no_room ? SRV_MODEL_UNLOADED : SRV_MODEL_FAILED;
+    /* who waited for a restoration, for which none leaves, can make room */
+    item->failure = no_room && errand->rank > 0 ? API_P_NONE : problem->code;
     snprintf(item->reason, sizeof item->reason, "%.199s", problem->detail);
 }
 
@@ -125,14 +128,14 @@ static void count_load(struct srv_registry *registry, const char *name, const st
 
 /* (locked) The model is there for everybody. *about becomes its description: what it runs in is a matter of options, and may have
  * changed since it was put. */
-static void show_loaded(struct srv_registry *registry, struct srv_item *item, struct efm_model *model,
-                        char **about)
+static void show_loaded(struct srv_registry *registry, struct srv_item *item, const struct errand *errand,
+                        struct efm_model *model, char **about)
 {
     char *old = item->about;
     item->state = SRV_MODEL_READY;
     item->model = efm_model_ref(model);
     item->memory = srv_registry_model_bytes(registry, model);
-    item->used = ++registry->clock;
+    item->used = errand->rank > 0 ? errand->rank : ++registry->clock;
     if (*about != NULL) {
         item->about = *about;
         *about = old;
@@ -151,11 +154,11 @@ static void end_load(struct srv_registry *registry, const struct errand *errand,
     if (item != NULL && is_of(item, errand->blob) && item->state == SRV_MODEL_LOADING) {
         item->loads++;
         if (model == NULL)
-            set_failure(item, problem);
+            set_failure(item, errand, problem);
         else if (item->leave)
             item->state = SRV_MODEL_UNLOADED;
         else
-            show_loaded(registry, item, model, &about);
+            show_loaded(registry, item, errand, model, &about);
     }
     atomic_fetch_sub(&registry->loading, 1);
     pthread_cond_broadcast(&registry->loaded);
@@ -253,43 +256,70 @@ struct efm_model *srv_registry_load(struct srv_registry *registry, const char *n
     return NULL;
 }
 
+/* ---- at the start ---- */
+
+struct candidate {
+    char name[API_NAME_SIZE];
+    int64_t created;
+};
+
 /* Most recently put first. */
 static int compare_age(const void *a, const void *b)
 {
-    const struct srv_item *first = *(struct srv_item *const *)a, *second = *(struct srv_item *const *)b;
+    const struct candidate *first = a, *second = b;
     if (first->created != second->created)
         return first->created < second->created ? 1 : -1;
     return strcmp(first->name, second->name);
 }
 
+/* Owned by the caller; NULL without memory. */
+static struct candidate *list_candidates(struct srv_registry *registry, size_t *count)
+{
+    pthread_mutex_lock(&registry->lock);
+    const struct srv_shelf *shelf = &registry->models;
+    struct candidate *candidates = efm_allocate_array(shelf->count + 1, sizeof *candidates);
+    *count = candidates == NULL ? 0 : shelf->count;
+    for (size_t i = 0; i < *count; i++) {
+        memcpy(candidates[i].name, shelf->items[i]->name, sizeof candidates[i].name);
+        candidates[i].created = shelf->items[i]->created;
+    }
+    pthread_mutex_unlock(&registry->lock);
+    return candidates;
+}
+
+/* Nobody has asked for it yet, and there is room without one that leaves. */
+static bool is_to_be_restored(struct srv_registry *registry, const char *name)
+{
+    size_t sum;
+    pthread_mutex_lock(&registry->lock);
+    const struct srv_item *item = srv_shelf_find(&registry->models, name);
+    const bool fits = item != NULL && item->state == SRV_MODEL_UNLOADED &&
+                      efm_size_add(srv_model_memory_used(registry->memory), (size_t)item->needs, &sum) &&
+                      sum <= registry->options.memory_budget;
+    pthread_mutex_unlock(&registry->lock);
+    return fits;
+}
+
 void srv_registry_load_first(struct srv_registry *registry)
 {
-    const size_t count = registry->models.count;
-    struct srv_item **items = efm_allocate_array(count + 1, sizeof(struct srv_item *));
-    if (items == NULL)
+    size_t count;
+    struct candidate *candidates = list_candidates(registry, &count);
+    if (candidates == NULL)
         return; /* they are loaded when they are asked for */
-    for (size_t i = 0; i < count; i++)
-        items[i] = registry->models.items[i];
-    qsort(items, count, sizeof(struct srv_item *), compare_age);
-    for (size_t i = 0; i < count; i++) {
-        const struct srv_item *item = items[i];
-        size_t used = srv_model_memory_used(registry->memory), sum;
-        if (item->model != NULL || !efm_size_add(used, (size_t)item->needs, &sum) ||
-            sum > registry->options.memory_budget)
-            continue;
-        struct errand errand = {.patience = -1};
+    qsort(candidates, count, sizeof *candidates, compare_age);
+    for (size_t i = 0; i < count && !atomic_load(&registry->stop); i++) {
+        /* who was put last leaves last */
+        struct errand errand = {.patience = -1, .rank = count - i};
         struct efm_model *model = NULL;
         struct api_problem problem = {0};
-        memcpy(errand.name, item->name, sizeof errand.name);
+        if (!is_to_be_restored(registry, candidates[i].name))
+            continue;
+        memcpy(errand.name, candidates[i].name, sizeof errand.name);
         if (take_turn(registry, &errand, &model, &problem) == TURN_OURS)
             model = load(registry, &errand, &problem);
         efm_model_unref(model);
     }
-    /* who was put last leaves last */
-    for (size_t i = 0; i < count; i++)
-        items[i]->used = count - i;
-    registry->clock = count;
-    efm_free(items);
+    efm_free(candidates);
 }
 
 bool srv_registry_unload(struct srv_registry *registry, const char *name, struct api_problem *problem)
@@ -398,6 +428,7 @@ bool srv_registry_put_model(struct srv_registry *registry, const char *name, con
                             size_t size, struct srv_put *put, struct efm_model **model,
                             struct api_problem *problem)
 {
+    srv_registry_await_adoption(registry);
     return srv_registry_put_model_as_of(registry, name, bytes, size, (int64_t)time(NULL), put, model,
                                         problem);
 }

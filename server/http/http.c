@@ -415,6 +415,11 @@ size_t srv_http_pending(const struct srv_http *http)
     return atomic_load(&http->pending);
 }
 
+size_t srv_http_body_bytes(const struct srv_http *http)
+{
+    return atomic_load(&http->budget.used);
+}
+
 /* Every flag set, every deferred exchange answered, every answer sent or given up. */
 static void settle(struct srv_http *http)
 {

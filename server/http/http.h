@@ -202,7 +202,8 @@ void srv_http_drain(struct srv_http *http);
 /* Takes no more connections, and waits until those that came have been answered and nothing has come for a moment: at
  * most `seconds`. Of draining servers. */
 void srv_http_close_door(struct srv_http *http, double seconds);
-size_t srv_http_pending(const struct srv_http *http); /* exchanges not answered yet */
+size_t srv_http_pending(const struct srv_http *http);    /* exchanges not answered yet */
+size_t srv_http_body_bytes(const struct srv_http *http); /* of bodies that are arriving */
 
 /* Sets every cancel flag, waits until all deferred exchanges are answered (the scheduler must still run),
  * stops. */

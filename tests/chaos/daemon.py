@@ -44,9 +44,17 @@ class Daemon:
             time.sleep(0.01)
         self.port = int(self.port_file.read_text())
 
+    def wait_until_ready(self, seconds=60):
+        end = time.monotonic() + seconds
+        while self.call("GET", "/readyz")[0] != 200:
+            if time.monotonic() > end:
+                raise SystemExit(f"the daemon is not ready:\n{self.log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.01)
+
     def start(self, environment=None):
         self.begin(environment)
         self.wait_for_port()
+        self.wait_until_ready()
 
     def kill(self):
         self.process.kill()

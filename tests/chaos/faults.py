@@ -145,8 +145,9 @@ class World:
             time.sleep(0.005)
         if self.daemon.process.poll() is None:
             self.daemon.wait_for_port()
-            time.sleep(0.1)
+            time.sleep(0.2)
             self.plan.lift()
+            self.daemon.wait_until_ready()
             self.check_unfinished()
             self.end(number % 2 == 0)
         else:

@@ -12,6 +12,8 @@ import sys
 
 import sources
 
+NEEDED = {"ca-certificates"}  # no library: without it libcurl trusts no server, and datasets and webhooks by https fail
+
 
 def instructions(text):
     """(word, rest) of each instruction, continuation lines joined, comments left out."""
@@ -91,11 +93,13 @@ def check_libraries(steps, program):
     last = max(index for index, (word, _) in enumerate(steps) if word == "FROM")
     brought = installed_by(steps[last:])
     always_there = re.compile(r"libc6|libgcc-s1|lib(a|ub|t|l)san\d+|libstdc\+\+6|libgomp1")
+    for package in sorted(NEEDED - brought):
+        yield f"the last stage does not install {package}"
     linked = {name for name in linked_packages(program) if not always_there.fullmatch(name)}
     if linked:
         for package in sorted(linked - brought):
             yield f"the program is linked with {package}, which the last stage does not install"
-        for package in sorted(brought - linked):
+        for package in sorted(brought - linked - NEEDED):
             yield f"the last stage installs {package}, which the program is not linked with"
 
 

@@ -3,6 +3,7 @@
 """What the program says of itself and of its configuration. Argument: the program."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,20 @@ def run(*arguments, **environment):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EFM_")}
     return subprocess.run([sys.argv[1], *arguments], text=True, capture_output=True, check=False, timeout=60,
                           env={**clean, **environment})
+
+
+def check_sample(expect):
+    """The file of the service: good as it is, and so is every option that it names."""
+    text = sources.read_text("deploy/efmd.conf")
+    named = re.sub(r"(?m)^#(?=[a-z])", "", text)
+    expect(named.count("=") > 10 and named != text, "deploy/efmd.conf names no options")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "efmd.conf")
+        for content in (text, named):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(content)
+            verdict = run("--config", path, "--check-config")
+            expect(verdict.returncode == 0, f"deploy/efmd.conf: {verdict.stderr!r}")
 
 
 def main():
@@ -51,6 +66,7 @@ def main():
                 expect(verdict.returncode == 0 and "good" in verdict.stdout and not verdict.stderr, what)
             else:
                 expect(verdict.returncode == 2 and not verdict.stdout and "efmd: " in verdict.stderr, what)
+    check_sample(expect)
     sources.report(complaints, "program")
 
 

@@ -21,10 +21,17 @@ def run(*command):
 
 
 def main():
-    if shutil.which("systemd-analyze") is None:
-        sys.exit(77)
     complaints = []
     text = sources.read_text("deploy/efmd.service")
+    start = re.search(r"(?m)^ExecStart=(.*)$", text).group(1).split()
+    if "--config" not in start or not os.path.exists(os.path.join(sources.ROOT, "deploy", os.path.basename(start[start.index("--config") + 1]))):
+        complaints.append("deploy/efmd.service: it reads no file of options that lies beside it")
+    if re.search(r"(?m)^Environment=.*EFM_", text):
+        complaints.append("deploy/efmd.service: an option in the environment beats the file")
+    if complaints:
+        sources.report(complaints, "service")
+    if shutil.which("systemd-analyze") is None:
+        sys.exit(77)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "efmd.service")
         with open(path, "w", encoding="utf-8") as file:

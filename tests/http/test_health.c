@@ -219,6 +219,26 @@ static void methods(void **state)
     }
 }
 
+/* What has come of a body is memory, from its first bytes until it is whole or given up. */
+static void bodies_that_arrive_are_counted(void **state)
+{
+    enum { PART = 300000 };
+    static const char head[] =
+        "POST /v1/transfer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 600000\r\n\r\n";
+    static char part[PART];
+    (void)state;
+    assert_true(test_daemon_settles(&server, "efm_body_bytes", 0, 10));
+    int connection = test_connect(&server);
+    test_write(connection, head, sizeof head - 1);
+    test_write(connection, part, sizeof part);
+    const double give_up = test_now() + 10 * test_patience();
+    while (test_daemon_metric(&server, "efm_body_bytes", NULL) < PART && test_now() < give_up)
+        test_sleep(0.01);
+    assert_true(test_daemon_metric(&server, "efm_body_bytes", NULL) >= PART);
+    close(connection);
+    assert_true(test_daemon_settles(&server, "efm_body_bytes", 0, 10));
+}
+
 /* SIGTERM: what runs is finished, what is new is refused, then it ends. */
 static void the_way_down(void **state)
 {
@@ -262,6 +282,7 @@ int main(void)
         cmocka_unit_test(index_greets),
         cmocka_unit_test(request_ids),
         cmocka_unit_test(methods),
+        cmocka_unit_test(bodies_that_arrive_are_counted),
         cmocka_unit_test(the_way_down),
     };
     return cmocka_run_group_tests_name("http/health", tests, start, stop);

@@ -16,8 +16,8 @@ static struct test_daemon server;
 static int start(void **state)
 {
     (void)state;
-    test_daemon_start(&server,
-                      (const char *const[]){"--workers", "1", "--threads", "1", "--batch", "8", NULL});
+    test_daemon_start(&server, (const char *const[]){"--workers", "1", "--threads", "1", "--batch", "8",
+                                                     "--max-timeout", "50", NULL});
     test_world_slow(&server);
     return 0;
 }
@@ -188,6 +188,32 @@ static void what_waits_ends_at_its_timeout(void **state)
     assert_true(test_daemon_settles(&server, "efm_queue_requests", 0, 5));
 }
 
+/* --max-timeout bounds what a client may ask for, wherever that is said. */
+static void no_timeout_past_the_bound(void **state)
+{
+    static const char *const good[] = {"/v1/generate?model=plane&n=1&steps=1&timeout=50",
+                                       "/v1/generate?model=plane&n=1&steps=1"};
+    static const struct {
+        const char *path, *body;
+    } bad[] = {{"/v1/generate?model=plane&n=1&steps=1&timeout=50.5", ""},
+               {"/v1/generate", "{\"model\":\"plane\",\"n\":1,\"steps\":1,\"timeout\":86400}"},
+               {"/v1/models/plane/trace?timeout=51", "{\"starts\":[[0.1,0.2]]}"},
+               {"/v2/models/plane/infer",
+                "{\"parameters\":{\"operation\":\"generate\",\"timeout\":50500000},\"inputs\":[]}"}};
+    (void)state;
+    test_world_plane(&server);
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        test_expect_request(&server, &(struct test_request){.method = "POST", .path = good[i]}, 200);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        test_expect_problem(&server,
+                            &(struct test_request){.method = "POST",
+                                                   .path = bad[i].path,
+                                                   .body = bad[i].body,
+                                                   .size = strlen(bad[i].body),
+                                                   .type = "application/json"},
+                            422, "invalid_parameter");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +221,7 @@ int main(void)
         cmocka_unit_test(low_comes_behind_in_the_inference_protocol),
         cmocka_unit_test(low_comes_behind_as_a_job),
         cmocka_unit_test(low_gets_on),
+        cmocka_unit_test(no_timeout_past_the_bound),
         cmocka_unit_test(what_waits_ends_at_its_timeout),
     };
     return cmocka_run_group_tests_name("http/priority", tests, start, stop);

@@ -117,13 +117,20 @@ static inline void world_create(struct world *world, bool files)
     world_make_models(world);
 }
 
-static inline void world_open(struct world *world)
+/* Nothing is restored. */
+static inline void world_open_cold(struct world *world)
 {
     struct efm_error error = {0};
     enum efm_status status =
         srv_registry_create(&world->registry, &world->options, world->metrics, NULL, &error);
     assert_string_equal(error.message, "");
     assert_int_equal(status, EFM_OK);
+}
+
+static inline void world_open(struct world *world)
+{
+    world_open_cold(world);
+    srv_registry_restore(world->registry);
 }
 
 static inline void world_close(struct world *world)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/config.h"
 #include "server/cores.h"
+#include "server/memory_limit.h"
 
 #include <math.h>
 #include <sched.h>
@@ -79,7 +80,8 @@ static void defaults_are_those_of_the_table(void **state)
     assert_string_equal(config.listen, "127.0.0.1:8080");
     assert_string_equal(config.state_dir, "");
     assert_int_equal(config.queue, 256);
-    assert_int_equal(config.max_body, 1ull << 30);
+    const uint64_t eighth = srv_config_memory() / 8 >> 20 << 20;
+    assert_int_equal(config.max_body, eighth < 1ull << 30 ? eighth : 1ull << 30);
     assert_int_equal(config.max_pixels, 16777216);
     assert_true(config.timeout == 300.0);
 }
@@ -141,6 +143,33 @@ static void mistakes_are_named_with_their_place(void **state)
     memset(long_text, 'x', sizeof long_text - 1);
     long_text[sizeof long_text - 1] = '\0';
     assert_refused(read_with(ARGUMENTS("--state-dir", long_text), NULL), "--state-dir");
+}
+
+/* Of Services named efm, efm-demo and efm-max-body. */
+static void services_of_kubernetes_are_no_options(void **state)
+{
+    static const char *const passed[] = {"EFM_SERVICE_HOST=10.0.0.1",
+                                         "EFM_SERVICE_PORT=80",
+                                         "EFM_SERVICE_PORT_HTTP=80",
+                                         "EFM_PORT=tcp://10.0.0.1:80",
+                                         "EFM_PORT_8080_TCP=tcp://10.0.0.1:8080",
+                                         "EFM_PORT_8080_TCP_ADDR=10.0.0.1",
+                                         "EFM_PORT_53_UDP_PROTO=udp",
+                                         "EFM_DEMO_PORT=udp://10.0.0.1:80",
+                                         "EFM_DEMO_SERVICE_PORT_HTTP=80",
+                                         "EFM_PORT_X_PORT_1_TCP_PORT=1",
+                                         "EFM_MAX_BODY_SERVICE_HOST=10.0.0.1",
+                                         "EFM_MAX_BODY=2M"};
+    static const char *const refused[] = {"EFM_PORT=80",     "EFM_PORT=",           "EFM_PORT_TCP=1",
+                                          "EFM_PORT_80=1",   "EFM_PORT_80_SCT=1",   "EFM_PORT_8x_TCP=1",
+                                          "EFM_SERVICE=1",   "EFM_SERVICE_HOSTS=1", "EFM_SERVICE_PORTS=1",
+                                          "EFM_PORT_80_TC=P"};
+    (void)state;
+    for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++)
+        assert_int_equal(read_with(NULL, (const char *const[]){passed[i], NULL}), EFM_OK);
+    assert_int_equal(config.max_body, 2 << 20);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        assert_refused(read_with(NULL, (const char *const[]){refused[i], NULL}), "is not an option");
 }
 
 static void files_are_refused_by_line(void **state)
@@ -296,6 +325,71 @@ static void the_cpu_quota_is_the_tightest_one(void **state)
     mkdir(folder, 0700); // gone with the last file, perhaps
 }
 
+static void the_memory_limit_is_the_tightest_one(void **state)
+{
+    char groups[128];
+    (void)state;
+    snprintf(groups, sizeof groups, "%s/membership", folder);
+    write_at(folder, "membership", "0::/a/b\n");
+    assert_true(isinf(srv_memory_limit(folder, groups)));
+    assert_true(isinf(srv_memory_limit(folder, "/nonexistent")));
+    write_at(folder, "a/b/memory.max", "max\n");
+    assert_true(isinf(srv_memory_limit(folder, groups)));
+    write_at(folder, "a/memory.max", "2147483648\n");
+    assert_true(srv_memory_limit(folder, groups) == 2147483648);
+    write_at(folder, "a/b/memory.max", "536870912\n");
+    assert_true(srv_memory_limit(folder, groups) == 536870912);
+    // a container sees its own group as the root, whatever the membership says
+    write_at(folder, "membership", "0::/not/here\n");
+    write_at(folder, "memory.max", "1048576\n");
+    assert_true(srv_memory_limit(folder, groups) == 1048576);
+    static const char *const odd[] = {"", "\n", "0\n", "-1\n", "x\n", "5x\n", "99999999999999999999999\n"};
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; ++i) {
+        write_at(folder, "memory.max", odd[i]);
+        assert_true(isinf(srv_memory_limit(folder, groups)));
+    }
+    remove_at(folder, "memory.max");
+    remove_at(folder, "a/b/memory.max");
+    remove_at(folder, "a/memory.max");
+    // version 1: a large number is none, and the machine's memory is less than that
+    write_at(folder, "membership", "5:memory:/x\n4:cpu,cpuacct:/c\n");
+    write_at(folder, "memory/memory.limit_in_bytes", "9223372036854771712\n");
+    assert_true(srv_memory_limit(folder, groups) > 1e18);
+    write_at(folder, "memory/x/memory.limit_in_bytes", "268435456\n");
+    assert_true(srv_memory_limit(folder, groups) == 268435456);
+    remove_at(folder, "memory/x/memory.limit_in_bytes");
+    remove_at(folder, "memory/memory.limit_in_bytes");
+    remove_at(folder, "membership");
+    mkdir(folder, 0700); // gone with the last file, perhaps
+    assert_true(srv_config_memory() >= 1 << 20 && srv_config_memory() < 1ull << 60);
+}
+
+static void the_defaults_are_shares_of_the_memory(void **state)
+{
+    const uint64_t mib = 1 << 20;
+    (void)state;
+    const struct srv_config fresh = {
+        .memory_budget = 8192 * mib, .queue_bytes = 1024 * mib, .max_body = 1024 * mib};
+    struct srv_config shares = fresh;
+    srv_config_follow_memory(&shares, 64 * 1024 * mib);
+    assert_memory_equal(&shares, &fresh, sizeof fresh);
+    srv_config_follow_memory(&shares, 2048 * mib + 5);
+    assert_int_equal(shares.memory_budget, 1024 * mib);
+    assert_int_equal(shares.queue_bytes, 256 * mib);
+    assert_int_equal(shares.max_body, 256 * mib);
+    srv_config_follow_memory(&shares, 1000);
+    assert_int_equal(shares.memory_budget, mib);
+    assert_int_equal(shares.queue_bytes, mib);
+    assert_int_equal(shares.max_body, mib);
+    // who says a number means it
+    assert_int_equal(
+        read_with(ARGUMENTS("--memory-budget", "4096G", "--queue-bytes", "512G", "--max-body", "256G"), NULL),
+        EFM_OK);
+    assert_int_equal(config.memory_budget, 4096 * 1024 * mib);
+    assert_int_equal(config.queue_bytes, 512 * 1024 * mib);
+    assert_int_equal(config.max_body, 256 * 1024 * mib);
+}
+
 /* Both versions beside each other, and paths as containers see them. */
 static void the_cpu_quota_of_mixed_groups(void **state)
 {
@@ -386,6 +480,7 @@ int main(void)
         cmocka_unit_test(flags_are_taken_in_both_forms),
         cmocka_unit_test_setup_teardown(flag_beats_environment_beats_file, make_folder, remove_folder),
         cmocka_unit_test(mistakes_are_named_with_their_place),
+        cmocka_unit_test(services_of_kubernetes_are_no_options),
         cmocka_unit_test_setup_teardown(files_are_refused_by_line, make_folder, remove_folder),
         cmocka_unit_test(actions_are_found),
         cmocka_unit_test(the_listen_option_is_taken_apart),
@@ -393,6 +488,8 @@ int main(void)
         cmocka_unit_test(help_names_every_option),
         cmocka_unit_test_setup_teardown(the_cpu_quota_is_the_tightest_one, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_cpu_quota_of_mixed_groups, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(the_memory_limit_is_the_tightest_one, make_folder, remove_folder),
+        cmocka_unit_test(the_defaults_are_shares_of_the_memory),
         cmocka_unit_test(cores_are_shared_out),
         cmocka_unit_test(cores_are_those_that_the_process_may_use),
         cmocka_unit_test(there_is_a_core),

@@ -94,6 +94,21 @@ static void nobody_waits_for_a_manager_that_does_not_read(void **state)
     close(file);
 }
 
+static void the_watchdog_is_fed_twice_as_often_as_it_asks(void **state)
+{
+    char own[32];
+    (void)state;
+    snprintf(own, sizeof own, "%ld", (long)getpid());
+    assert_true(srv_notify_watchdog("30000000", NULL) == 15);
+    assert_true(srv_notify_watchdog("500000", own) == 0.25);
+    assert_true(srv_notify_watchdog("500000", "1") == 0);
+    assert_true(srv_notify_watchdog("500000", "") == 0);
+    assert_true(srv_notify_watchdog(NULL, NULL) == 0);
+    static const char *const bad[] = {"", "0", "x", "-5", "5x", " 5"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_true(srv_notify_watchdog(bad[i], NULL) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +116,7 @@ int main(void)
         cmocka_unit_test(a_message_arrives_at_an_abstract_name),
         cmocka_unit_test(a_bad_address_is_no_harm),
         cmocka_unit_test(nobody_waits_for_a_manager_that_does_not_read),
+        cmocka_unit_test(the_watchdog_is_fed_twice_as_often_as_it_asks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,8 +3,12 @@
 #include "core/base/sha256.h"
 #include "tests/unit/server/registry_world.h"
 
+#include "server/log.h"
+
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static int setup(void **state)
 {
@@ -139,6 +143,49 @@ static void a_folder_that_cannot_be_made(void **state)
     assert_true(strlen(error.message) > 0);
 }
 
+/* Whether this thread may write where the mode says that it may not. */
+static void be_above_modes(bool above)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    const uint32_t bit = 1u << CAP_DAC_OVERRIDE;
+    assert_int_equal(syscall(SYS_capget, &header, data), 0);
+    data[0].effective = above ? data[0].effective | (data[0].permitted & bit) : data[0].effective & ~bit;
+    assert_int_equal(syscall(SYS_capset, &header, data), 0);
+}
+
+/* As on a read-only mount: the model is there, the file stays, and the log says so. */
+static void a_file_that_cannot_be_removed(void **state)
+{
+    struct world *world = *state;
+    char models[600], path[600], text[2000] = "";
+    struct srv_log *log = NULL;
+    world_open(world);
+    world_close(world);
+    write_file(world, "models/m.safetensors", world->weights[0].data, world->weights[0].size);
+    world_path(world, "models", models);
+    world_path(world, "log", path);
+    const int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    assert_int_equal(srv_log_create(&log, SRV_LOG_INFO, file, NULL), EFM_OK);
+    assert_int_equal(chmod(models, 0555), 0);
+    be_above_modes(false);
+    assert_int_equal(srv_registry_create(&world->registry, &world->options, world->metrics, log, NULL),
+                     EFM_OK);
+    srv_registry_restore(world->registry);
+    be_above_modes(true);
+    assert_int_equal(chmod(models, 0755), 0);
+    assert_true(is_ready(world, "m", 0));
+    assert_true(file_exists(world, "models/m.safetensors"));
+    world_close(world);
+    srv_log_destroy(log);
+    assert_true(pread(file, text, sizeof text - 1, 0) > 0);
+    close(file);
+    assert_null(strstr(text, "not_adopted"));
+    assert_non_null(strstr(text, "\"adopted\""));
+    assert_non_null(strstr(text, "\"file_left\":\""));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -146,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(files_are_taken_in),
         TEST(damaged_files_are_left),
+        TEST(a_file_that_cannot_be_removed),
         TEST(a_folder_that_cannot_be_made),
     };
     return cmocka_run_group_tests_name("server/registry_adopt", tests, NULL, NULL);

@@ -220,6 +220,8 @@ static void every_allocation_of_a_start(void **state)
         world_close(world);
         chaos_arm(n);
         status = srv_registry_create(&world->registry, &world->options, world->metrics, NULL, &error);
+        if (status == EFM_OK)
+            srv_registry_restore(world->registry);
         chaos_disarm();
         if (status == EFM_OK) {
             assert_int_equal(load_model(world, "a"), API_P_NONE); /* perhaps it could not be loaded at once */

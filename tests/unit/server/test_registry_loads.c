@@ -346,6 +346,83 @@ static void everything_at_once(void **state)
     assert_int_equal(blob_count(world, ""), 0);
 }
 
+/* ---- the start ---- */
+
+static void names_are_known_before_models_are_loaded(void **state)
+{
+    struct world *world = *state;
+    world_open(world);
+    assert_false(srv_registry_restoring(world->registry));
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_int_equal(put_model(world, "b", 1, NULL), API_P_NONE);
+    world_close(world);
+    world_open_cold(world);
+    assert_true(srv_registry_restoring(world->registry));
+    assert_int_equal(state_of(world, "a"), SRV_MODEL_UNLOADED);
+    assert_int_equal(state_of(world, "b"), SRV_MODEL_UNLOADED);
+    assert_int_equal(load_model(world, "b"), API_P_NONE); /* who asks waits for no other */
+    assert_true(is_ready(world, "b", 1));
+    assert_int_equal(state_of(world, "a"), SRV_MODEL_UNLOADED);
+    srv_registry_restore(world->registry);
+    assert_true(is_ready(world, "a", 0));
+    assert_false(srv_registry_restoring(world->registry));
+}
+
+static void a_start_that_is_stopped_loads_no_more(void **state)
+{
+    struct world *world = *state;
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    world_close(world);
+    world_open_cold(world);
+    srv_registry_stop_restoring(world->registry);
+    srv_registry_restore(world->registry);
+    assert_false(srv_registry_restoring(world->registry));
+    assert_int_equal(state_of(world, "a"), SRV_MODEL_UNLOADED);
+    assert_int_equal(put_model(world, "b", 1, NULL), API_P_NONE); /* waits for nothing */
+}
+
+/* What was put last leaves last, and what was asked for meanwhile leaves after all that was restored. */
+static void what_was_asked_for_at_the_start_stays_longer(void **state)
+{
+    struct world *world = *state;
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_int_equal(put_model(world, "b", 1, NULL), API_P_NONE);
+    world_close(world);
+    world->options.memory_budget = 2 * world->model_bytes + world->model_bytes / 2;
+    world_open_cold(world);
+    assert_int_equal(load_model(world, "a"), API_P_NONE);
+    srv_registry_restore(world->registry);
+    assert_int_equal(state_of(world, "b"), SRV_MODEL_READY);
+    assert_int_equal(put_model(world, "c", 2, NULL), API_P_NONE);
+    assert_int_equal(state_of(world, "b"), SRV_MODEL_UNLOADED);
+    assert_int_equal(state_of(world, "a"), SRV_MODEL_READY);
+}
+
+static void *restore(void *context)
+{
+    srv_registry_restore(context);
+    return NULL;
+}
+
+/* Restored on one thread, and asked for by others: each is loaded once. */
+static void asked_for_while_it_is_restored(void **state)
+{
+    struct world *world = *state;
+    pthread_t thread;
+    world_open(world);
+    assert_int_equal(put_model(world, "a", 0, NULL), API_P_NONE);
+    assert_int_equal(put_model(world, "b", 1, NULL), API_P_NONE);
+    world_close(world);
+    world_open_cold(world);
+    assert_int_equal(pthread_create(&thread, NULL, restore, world->registry), 0);
+    ask_at_once(world, API_P_NONE);
+    assert_int_equal(load_model(world, "b"), API_P_NONE);
+    pthread_join(thread, NULL);
+    assert_true(metric(world, "efm_model_loads_total{outcome=\"ready\"}") == 4); /* two puts, two loads */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -361,6 +438,10 @@ int main(void)
         TEST(many_share_one_load),
         TEST(a_load_of_what_was_deleted_is_not_the_new_one),
         TEST(everything_at_once),
+        TEST(names_are_known_before_models_are_loaded),
+        TEST(a_start_that_is_stopped_loads_no_more),
+        TEST(what_was_asked_for_at_the_start_stays_longer),
+        TEST(asked_for_while_it_is_restored),
     };
     return cmocka_run_group_tests_name("server/registry_loads", tests, NULL, NULL);
 }

@@ -125,6 +125,7 @@ static void open_world(void)
                                                  .precision = EFM_PRECISION_F32};
     if (srv_registry_create(&service->registry, &options, service->metrics, NULL, &error) != EFM_OK)
         fail_msg("%s", error.message);
+    srv_registry_restore(service->registry);
     const struct srv_jobs_options jobs = {.store = service->store,
                                           .blobs = service->blobs,
                                           .replica = "here",
