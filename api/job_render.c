@@ -40,6 +40,32 @@ void api_job_compact(struct efm_buffer *out, const char *json)
     efm_buffer_append(out, json + start, at - start);
 }
 
+/* As api_job_compact, but of a string that is a URL what follows its path is left out: it may be what opens it. */
+static void compact_without_queries(struct efm_buffer *out, const char *json)
+{
+    struct efm_buffer whole = efm_buffer_limited(SIZE_MAX / 2);
+    bool in_string = false, in_url = false, left_out = false;
+    api_job_compact(&whole, json);
+    efm_buffer_append(&whole, "", 1);
+    const char *text = whole.status == EFM_OK ? (const char *)whole.data : "";
+    for (; *text != '\0'; text++) {
+        const bool escaped = in_string && *text == '\\' && text[1] != '\0';
+        if (*text == '"') {
+            in_string = !in_string;
+            in_url =
+                in_string && (strncmp(text + 1, "http://", 7) == 0 || strncmp(text + 1, "https://", 8) == 0);
+            left_out = false;
+        }
+        left_out = left_out || (in_url && (*text == '?' || *text == '#'));
+        if (!left_out)
+            efm_buffer_append(out, text, 1 + escaped);
+        text += escaped;
+    }
+    if (whole.status != EFM_OK)
+        out->status = whole.status;
+    efm_buffer_release(&whole);
+}
+
 void api_job_time(struct efm_buffer *out, double seconds)
 {
     if (seconds > 0 && seconds < 0x1p53)
@@ -165,8 +191,10 @@ static void append_webhook(struct efm_buffer *out, const struct api_job *job)
         efm_buffer_append_string(out, ",\"webhook\":null");
         return;
     }
+    char url[API_JOB_URL_SIZE];
+    snprintf(url, sizeof url, "%.*s", (int)strcspn(job->webhook, "?#"), job->webhook);
     efm_buffer_append_string(out, ",\"webhook\":{");
-    text_member(out, "url", job->webhook);
+    text_member(out, "url", url);
     efm_buffer_append_string(out, ",");
     text_member(out, "status", job->webhook_state);
     efm_buffer_format(out, ",\"attempts\":%u}", job->webhook_attempts);
@@ -214,7 +242,7 @@ static void append_sent(struct efm_buffer *out, const struct api_job *job, unsig
     const char *spec = is_training(job) && (with & WITH_SPEC) != 0 ? job->spec : NULL;
     const char *metadata = (with & WITH_METADATA) == 0 ? "null" : job->metadata;
     efm_buffer_append_string(out, ",\"hyperparameters\":");
-    api_job_compact(out, spec != NULL ? spec : "null");
+    compact_without_queries(out, spec != NULL ? spec : "null");
     efm_buffer_format(out, ",\"seed\":%llu,\"metadata\":", (unsigned long long)job->seed);
     api_job_compact(out, metadata != NULL ? metadata : "{}");
 }

@@ -399,6 +399,7 @@ void srv_config_follow_memory(struct srv_config *config, uint64_t memory)
     lower(&config->memory_budget, memory / 2);
     lower(&config->queue_bytes, memory / 8);
     lower(&config->max_body, memory / 8);
+    lower(&config->train_memory, memory / 4);
 }
 
 enum efm_status srv_config_read(struct srv_config *config, enum srv_config_action *action, int argument_count,

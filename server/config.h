@@ -42,6 +42,8 @@
     X(SIZE, dataset_quota, "dataset-quota", "64G", 1 << 20, 1ull << 50, "bytes of stored datasets")          \
     X(COUNT, max_models, "max-models", "256", 1, 100000, "models kept")                                      \
     X(COUNT, max_datasets, "max-datasets", "256", 1, 100000, "datasets kept")                                \
+    X(SIZE, train_memory, "train-memory", "8G", 1 << 20, 1ull << 44,                                         \
+      "bytes that a training may take beside its datasets")                                                  \
     X(COUNT, train_threads, "train-threads", "0", 0, 64,                                                     \
       "threads of a training; 0: all cores, at low priority")                                                \
     X(SECONDS, checkpoint_seconds, "checkpoint-seconds", "60", 0.01, 86400,                                  \

@@ -257,6 +257,7 @@ static enum efm_status create_workers(struct srv_daemon *daemon, struct efm_erro
     const struct srv_train_worker_options options = {
         .service = service,
         .threads = daemon->config.train_threads,
+        .memory = daemon->config.train_memory,
         .checkpoint_seconds = daemon->config.checkpoint_seconds,
     };
     enum efm_status status = srv_train_worker_create(&daemon->train_worker, &options, error);

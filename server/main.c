@@ -97,6 +97,25 @@ static void quit_now(int signal_number)
     _exit(EXIT_FAILURE);
 }
 
+/* All that was acknowledged is on the disk: what is still being computed may go. */
+static void end_late(int signal_number)
+{
+    static const char line[] = "{\"level\":\"warning\",\"event\":\"left_work_undone\"}\n";
+    (void)signal_number;
+    const ssize_t written = write(STDERR_FILENO, line, sizeof line - 1);
+    (void)written;
+    _exit(EXIT_SUCCESS);
+}
+
+/* Threads are joined at the end, and some work cannot be broken off: the drawing of samples, the loading of a model. */
+static void end_in_time(const struct srv_config *config)
+{
+    enum { GRACE = 5, MOST = 1 << 30 };
+    const struct sigaction action = {.sa_handler = end_late};
+    sigaction(SIGALRM, &action, NULL);
+    alarm((unsigned)fmin(ceil(config->drain_delay + config->shutdown_timeout) + GRACE, MOST));
+}
+
 /* From here on a second signal ends the process, whatever this thread waits for. */
 static void quit_on_next_signal(void)
 {
@@ -197,6 +216,7 @@ static int serve(struct srv_daemon *daemon)
         log_start(daemon);
         wait_for_signal(daemon, &manager);
         quit_on_next_signal();
+        end_in_time(&daemon->config);
         srv_notify(manager.address, "STOPPING=1\nSTATUS=draining");
         srv_daemon_drain(daemon);
     } else {

@@ -40,7 +40,6 @@ static bool prepare(struct srv_work *base, struct api_problem *problem)
     struct blob_work *work = (struct blob_work *)base;
     struct efm_error error = {0};
     enum efm_status status = EFM_E_NOT_FOUND;
-    base->line_count = 0; /* there are none */
     for (int i = 0; i < TRIES && status == EFM_E_NOT_FOUND; i++) {
         char key[SRV_BLOB_KEY] = "";
         efm_error_clear(&error);

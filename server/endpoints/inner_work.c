@@ -51,7 +51,6 @@ static void take_problem(void *context, const struct api_problem *inner)
 static bool prepare(struct srv_work *base, struct api_problem *problem)
 {
     struct srv_inner_work *work = (struct srv_inner_work *)base;
-    base->line_count = 0; /* there are none: see submit */
     work->inner = work->class->read(work, problem);
     return work->inner != NULL;
 }
@@ -121,7 +120,6 @@ void srv_inner_work_submit(struct srv_inner_work *work)
     static const struct srv_work_class stations[] = {{"read", prepare, NULL, complete}};
     struct api_problem problem = {0};
     work->work.class = stations;
-    work->work.line_count = 1; /* as quick as the decoding of an image, and served with those */
     work->work.bytes = estimate(srv_exchange_message(work->exchange));
     work->work.deadline = srv_lines_deadline(work->service->config->timeout);
     work->work.cancelled = srv_exchange_cancelled(work->exchange);

@@ -54,6 +54,7 @@ void srv_load_for_exchange(struct srv_service *service, struct srv_exchange *exc
     snprintf(work->name, sizeof work->name, "%.64s", name);
     work->work.class = &class;
     work->work.lane = SRV_LANE_LOAD;
+    work->work.aside = srv_exchange_is_of_job(exchange);
     work->work.bytes = srv_exchange_message(exchange)->body_size;
     work->work.deadline = srv_lines_deadline(service->config->timeout);
     work->work.cancelled = srv_exchange_cancelled(exchange);

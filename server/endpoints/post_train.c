@@ -175,6 +175,21 @@ static bool keep_as_sent(struct train_work *work, struct api_problem *problem)
     return keep_text(&text, &work->job.spec, problem);
 }
 
+/* As far as it is known without a batch. */
+static bool check_memory(const struct train_work *work, const struct efm_trainer_spec *spec,
+                         struct api_problem *problem)
+{
+    const size_t most = work->base.base.service->config->train_memory;
+    struct efm_error error = {0};
+    size_t least = 0;
+    if (efm_trainer_bytes_least(spec, &least, &error) != EFM_OK)
+        return api_problem_from_error(problem, &error, API_P_INVALID_PARAMETER, "/network");
+    return least <= most ||
+           api_problem_set(problem, API_P_MODEL_TOO_LARGE, "/network",
+                           "this would take at least %zu bytes of memory, and a training has %zu", least,
+                           most);
+}
+
 static bool complete_spec(struct train_work *work, struct api_problem *problem)
 {
     struct api_train *train = &work->request.train;
@@ -182,7 +197,7 @@ static bool complete_spec(struct train_work *work, struct api_problem *problem)
     struct efm_trainer_spec spec;
     if (!find_shape(work, &shape, problem))
         return problem->code == API_P_NONE && keep_as_sent(work, problem);
-    if (!api_train_complete(train, &shape, &spec, problem))
+    if (!api_train_complete(train, &shape, &spec, problem) || !check_memory(work, &spec, problem))
         return false;
     struct efm_buffer text = efm_buffer_limited(SPEC_MOST);
     api_train_render(train, &text);

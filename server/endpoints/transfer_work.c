@@ -10,6 +10,7 @@
 #include "server/engine/scheduler.h"
 #include "server/metrics.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -193,7 +194,10 @@ static void describe_lines(struct transfer_work *work)
 {
     struct srv_service *service = work->service;
     const struct api_message *message = srv_exchange_message(work->exchange);
-    double timeout = is_given(work, "timeout") ? work->request.timeout : service->config->timeout;
+    const bool of_job = srv_exchange_is_of_job(work->exchange);
+    double timeout = of_job ? INFINITY : service->config->timeout; // a client that waits would have gone
+    if (is_given(work, "timeout"))
+        timeout = work->request.timeout;
     work->work.class = &classes[work->operation];
     work->work.lane = SRV_LANE_LIGHT;
     snprintf(work->work.model_name, sizeof(work->work.model_name), "%s", work->request.model);
@@ -202,6 +206,7 @@ static void describe_lines(struct transfer_work *work)
     work->work.bytes = estimate_bytes(work, work->work.model, message->body_size);
     work->work.deadline = srv_lines_deadline(timeout);
     work->work.low_priority = work->request.priority == API_PRIORITY_LOW;
+    work->work.aside = of_job; // its place is one of the few that jobs have
     work->work.cancelled = srv_exchange_cancelled(work->exchange);
 }
 
@@ -240,7 +245,6 @@ static bool has_long_text(const struct api_message *message)
 
 static bool read_long(struct srv_work *base, struct api_problem *problem)
 {
-    base->line_count = 0; /* none yet */
     return read_request((struct transfer_work *)base, problem);
 }
 
@@ -296,9 +300,9 @@ static size_t estimate_reading(const struct api_message *message)
 static void submit_long(struct transfer_work *work, const struct api_message *message)
 {
     work->work.class = &long_class;
-    work->work.line_count = 1; /* as quick as the decoding of an image, and served with those */
     work->work.bytes = estimate_reading(message);
-    work->work.deadline = srv_lines_deadline(work->service->config->timeout);
+    work->work.aside = srv_exchange_is_of_job(work->exchange);
+    work->work.deadline = work->work.aside ? INFINITY : srv_lines_deadline(work->service->config->timeout);
     work->work.cancelled = srv_exchange_cancelled(work->exchange);
     srv_exchange_defer(work->exchange);
     submit(work);

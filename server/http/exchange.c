@@ -108,6 +108,11 @@ const char *srv_exchange_key_name(const struct srv_exchange *exchange)
     return strncmp(exchange->pass.client, mark, length) == 0 ? exchange->pass.client + length : "";
 }
 
+bool srv_exchange_is_of_job(const struct srv_exchange *exchange)
+{
+    return exchange->detached != NULL && !exchange->detached->admitted;
+}
+
 bool srv_exchange_is_admin(const struct srv_exchange *exchange)
 {
     return exchange->pass.admin;

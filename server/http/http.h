@@ -80,6 +80,8 @@ extern const size_t srv_route_count;
 const struct api_message *srv_exchange_message(const struct srv_exchange *exchange);
 const char *srv_exchange_name(const struct srv_exchange *exchange); /* what stood for {name}; "" for none */
 const char *srv_exchange_request_id(const struct srv_exchange *exchange);
+/* Whether it is a kept request that is replayed for a job: nobody waits at the other end of a connection. */
+bool srv_exchange_is_of_job(const struct srv_exchange *exchange);
 /* "" when absent. Several lines of a list come as one, and an If-Match or If-None-Match with nothing in it as ",": a list that is
  * not well-formed. */
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name);

@@ -30,6 +30,7 @@ static bool has_ended(void *context)
 static void open_trainer(void *context)
 {
     struct srv_train_job *job = context;
+    job->spec.memory = job->worker->options.memory;
     job->status = efm_team_create(&job->team, job->threads, &job->error);
     if (job->status == EFM_OK)
         job->status = efm_trainer_create(&job->trainer, &job->spec, job->datasets[EFM_SOURCE],

@@ -14,6 +14,7 @@ struct srv_train_worker_options {
     struct srv_service
         *service;   /* jobs, registry, blobs, previews, metrics, log, config (fetch_*, allow_private) */
     size_t threads; /* of its team */
+    size_t memory;  /* bytes that a training may take beside its datasets; 0: any */
     double checkpoint_seconds;
 };
 

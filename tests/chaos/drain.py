@@ -27,6 +27,7 @@ CLIENTS = 64
 DELAY, SHUTDOWN = 1.0, 20.0
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))
 MOST_CUT = 2  # requests of clients that stood still from before the signal until the door had closed
+GRACE = 5  # seconds that the daemon gives its threads past --shutdown-timeout
 SLACK = 0.1  # seconds: what arrives just as the door closes may be late
 SPACES = b" " * 200000  # reading them takes a moment, so that some are being read whenever the signal comes
 # Path, body, and the member of the answer that has an item for each result.
@@ -87,6 +88,12 @@ class Daemon:
             if entry["event"] == event:
                 return datetime.datetime.fromisoformat(entry["time"].replace("Z", "+00:00")).timestamp()
         raise SystemExit(f"the log has no {event}")
+
+    def wait_for(self, event):
+        end = time.monotonic() + 20 * PATIENCE
+        while f'"event":"{event}"' not in self.log_path.read_text():
+            assert time.monotonic() < end, f"the log has no {event}"
+            time.sleep(0.01)
 
     def refused_on_their_way(self):
         """Requests that were taken and, made once more inside, met a server that was on its way down."""
@@ -202,7 +209,8 @@ def drain_once(program, folder, job):
     step = max(step, wait_for_step(daemon, job[0], step))
     before = time.monotonic()
     daemon.process.send_signal(signal.SIGTERM)
-    time.sleep(0.05)
+    daemon.wait_for("draining")
+    time.sleep(0.02)
     check_probes(daemon)
     at_signal = sum(load.counts.get(status, 0) for status in (200, 429))
     status = daemon.wait(DELAY + SHUTDOWN + 5)
@@ -226,7 +234,8 @@ def drain_once(program, folder, job):
 def end_at_once(program, folder):
     daemon = Daemon(program, folder, "--drain-delay", "60")
     daemon.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    daemon.wait_for("draining")
+    time.sleep(0.1)
     assert daemon.process.poll() is None
     check_probes(daemon)
     before = time.monotonic()
@@ -234,6 +243,33 @@ def end_at_once(program, folder):
     status = daemon.wait(5)
     assert status == 1, status
     print(f"a second signal ended it in {time.monotonic() - before:.3f} s")
+
+
+def end_whatever_is_under_way(program, folder):
+    """An upload whose samples take half a minute to draw is not waited for: nobody was told that it is there."""
+    daemon = Daemon(program, folder, "--shutdown-timeout", "0.5")
+
+    def put():
+        try:
+            daemon.call("PUT", "/v1/datasets/endless", {"toy": "gaussian", "dimension": 1000, "count": 400000})
+        except (OSError, http.client.HTTPException):
+            pass
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    end = time.monotonic() + 20 * PATIENCE
+    while b"efm_queue_requests 1" not in daemon.call("GET", "/metrics")[1]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.5)
+    before = time.monotonic()
+    daemon.process.send_signal(signal.SIGTERM)
+    status = daemon.wait(15)
+    took = time.monotonic() - before
+    thread.join()
+    print(f"what would not end was left after {took:.1f} s")
+    assert status == 0, status
+    assert took < 0.5 + GRACE + 3 * PATIENCE, took
 
 
 def main():
@@ -247,6 +283,7 @@ def main():
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.wait(60) == 0
         end_at_once(sys.argv[1], folder)
+        end_whatever_is_under_way(sys.argv[1], folder)
 
 
 main()

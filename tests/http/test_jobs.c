@@ -15,7 +15,7 @@
 #define LONG "\"source\":\"gaussian\",\"target\":\"roll\",\"steps\":100000000," NETWORK
 
 static struct test_daemon server;
-static const char *const ARGUMENTS[] = {"--checkpoint-seconds", "0.2", NULL};
+static const char *const ARGUMENTS[] = {"--checkpoint-seconds", "0.2", "--train-memory", "64M", NULL};
 
 enum { ID = 64 };
 
@@ -279,6 +279,8 @@ static void what_is_wrong_is_said_at_once(void **state)
     refuse("{\"source\":\"gaussian\",\"target\":{\"dataset\":\"roll\",\"first\":200}}", 422,
            "invalid_parameter");
     refuse("{\"model\":\"../x\"," SHORT "}", 422, "invalid_parameter");
+    refuse("{\"source\":\"gaussian\",\"target\":\"roll\",\"network\":{\"hidden\":4096,\"hidden2\":4096}}", 422,
+           "model_too_large");
     refuse("{", 400, "malformed_json");
 }
 

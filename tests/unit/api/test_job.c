@@ -329,6 +329,25 @@ static double progress_of(const struct api_job *job)
     return progress;
 }
 
+/* Signatures and tokens stand in the query of a URL. */
+static void shows_no_query_of_a_url(void **state)
+{
+    (void)state;
+    struct api_job job = training();
+    efm_free(job.spec);
+    job.spec = efm_copy_string("{\"source\": \"https://a.example/x.npy?token=S1&\\\"S2\", \"target\": "
+                               "\"http://b.example/y#S3\", \"note\": \"is it http://c?\", \"steps\": 7}");
+    TEXT(job.webhook, "https://example.com/hook?key=S4");
+    json_t *json = rendered(&job), *part = json_object_get(json, "hyperparameters");
+    assert_string_equal(text_at(part, "source"), "https://a.example/x.npy");
+    assert_string_equal(text_at(part, "target"), "http://b.example/y");
+    assert_string_equal(text_at(part, "note"), "is it http://c?");
+    assert_int_equal(json_integer_value(json_object_get(part, "steps")), 7);
+    assert_string_equal(text_at(json_object_get(json, "webhook"), "url"), "https://example.com/hook");
+    json_decref(json);
+    api_job_release(&job);
+}
+
 static void renders_ends(void **state)
 {
     (void)state;
@@ -508,6 +527,7 @@ int main(void)
         cmocka_unit_test(refuses_records),
         cmocka_unit_test(renders_a_running_training),
         cmocka_unit_test(renders_a_queued_request),
+        cmocka_unit_test(shows_no_query_of_a_url),
         cmocka_unit_test(renders_ends),
         cmocka_unit_test(tags_change_with_the_job),
         cmocka_unit_test(webhook_bodies),

@@ -368,8 +368,10 @@ static void the_defaults_are_shares_of_the_memory(void **state)
 {
     const uint64_t mib = 1 << 20;
     (void)state;
-    const struct srv_config fresh = {
-        .memory_budget = 8192 * mib, .queue_bytes = 1024 * mib, .max_body = 1024 * mib};
+    const struct srv_config fresh = {.memory_budget = 8192 * mib,
+                                     .queue_bytes = 1024 * mib,
+                                     .max_body = 1024 * mib,
+                                     .train_memory = 8192 * mib};
     struct srv_config shares = fresh;
     srv_config_follow_memory(&shares, 64 * 1024 * mib);
     assert_memory_equal(&shares, &fresh, sizeof fresh);
@@ -377,6 +379,7 @@ static void the_defaults_are_shares_of_the_memory(void **state)
     assert_int_equal(shares.memory_budget, 1024 * mib);
     assert_int_equal(shares.queue_bytes, 256 * mib);
     assert_int_equal(shares.max_body, 256 * mib);
+    assert_int_equal(shares.train_memory, 512 * mib);
     srv_config_follow_memory(&shares, 1000);
     assert_int_equal(shares.memory_budget, mib);
     assert_int_equal(shares.queue_bytes, mib);
