@@ -444,9 +444,9 @@ static void test_a_full_queue_lets_asides_in(void **state)
     options.max_works = 1;
     start(f, &options);
     atomic_size_t gate = 0;
-    struct job *long_one = make_job(f, 0, 1, 100000), *other = make_job(f, 0, 1, 1);
+    struct job *long_one = make_job(f, 0, 1, 9000), *other = make_job(f, 0, 1, 1);
     struct job *asides[SRV_ASIDES_MOST], *last = make_helper_job();
-    atomic_store(&step_microseconds, 100);
+    atomic_store(&step_microseconds, 1000);
     submit(f, long_one);
     unsigned seconds;
     assert_int_equal(refused(f, other, &seconds), API_P_QUEUE_FULL);
@@ -471,6 +471,8 @@ static void test_a_full_queue_lets_asides_in(void **state)
     atomic_store(&long_one->cancel, true);
     await(long_one);
     assert_int_equal(srv_scheduler_quota(f->scheduler).left, 1);
+    submit(f, other);
+    await(other);
     drop(last);
     drop(other);
     drop(long_one);
