@@ -444,9 +444,9 @@ static void test_a_full_queue_lets_asides_in(void **state)
     options.max_works = 1;
     start(f, &options);
     atomic_size_t gate = 0;
-    struct job *long_one = make_job(f, 0, 1, 9000), *other = make_job(f, 0, 1, 1);
+    struct job *long_one = make_job(f, 0, 1, 1000), *other = make_job(f, 0, 1, 1);
     struct job *asides[SRV_ASIDES_MOST], *last = make_helper_job();
-    atomic_store(&step_microseconds, 1000);
+    atomic_store(&step_microseconds, 10000);
     submit(f, long_one);
     unsigned seconds;
     assert_int_equal(refused(f, other, &seconds), API_P_QUEUE_FULL);
