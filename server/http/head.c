@@ -19,7 +19,7 @@ static void trim(const char *name, const char *value, size_t size)
         text[--size] = '\0';
 }
 
-/* libmicrohttpd cuts the head into names and values where it lies, with zeros. So a value follows its name with nothing but
+/* Where it lies libmicrohttpd cuts the head into names and values, with zeros. So a value follows its name with nothing but
  * blanks between, and a name the value before with nothing but zeros. When that is not so, a NUL has hidden a part of the
  * line, or a line that begins with a blank was sewn to the name before. */
 static void look_at_header(void *context, const char *name, const char *value)
@@ -32,12 +32,19 @@ static void look_at_header(void *context, const char *name, const char *value)
     head->hosts += strcasecmp(name, "Host") == 0;
     // a proxy that takes the name without the blank, or the value as two lines, sees another request than we do
     head->broken |= length == 0 || srv_token_length(name) != length || strpbrk(value, "\r\n") != NULL;
+    if (!head->in_place)
+        return;
     head->broken |= start + strspn(start, " \t") != value;
     while (next != NULL && next != name && (*next == '\0' || *next == ' ' || *next == '\t'))
         next++;
     head->broken |= next != NULL && next != name;
     head->end = value + size;
-    trim(name, value, size);
+}
+
+static void visit_header(void *context, const char *name, const char *value)
+{
+    look_at_header(context, name, value);
+    trim(name, value, strlen(value));
 }
 
 /* After the last value there is nothing but the end of two lines: one without a name would have ended the head too early. */
@@ -97,7 +104,8 @@ static void join_list(struct srv_exchange *exchange, size_t list)
 
 void srv_head_read(struct srv_exchange *exchange)
 {
-    srv_link_each(exchange->connection, look_at_header, &exchange->head);
+    exchange->head.in_place = exchange->head_end != NULL;
+    srv_link_each(exchange->connection, visit_header, &exchange->head);
     for (size_t i = 0; i < SRV_LISTS; i++)
         join_list(exchange, i);
 }
@@ -142,7 +150,7 @@ static bool check_lines(const struct srv_exchange *exchange, struct api_problem 
         return api_problem_set(problem, API_P_HEADERS_TOO_LARGE, NULL,
                                "%zu headers of %zu bytes; %d and %d are the most", head->count, head->bytes,
                                HEADERS_MOST, HEADER_BYTES_MOST);
-    if (head->broken || !ends_well(head, exchange->head_end))
+    if (head->broken || (head->in_place && !ends_well(head, exchange->head_end)))
         return api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL,
                                "a header is no line of a name, a colon and a value");
     return head->hosts <= 1 ||

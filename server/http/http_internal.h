@@ -94,6 +94,7 @@ enum { SRV_LISTS = 5 };
 /* What the headers are like, all together. */
 struct srv_head {
     size_t count, bytes, hosts;
+    bool in_place;                      /* it is known how they lie in memory */
     bool broken;                        /* some can be read in more than one way */
     const char *end;                    /* of the last value; NULL: there is none */
     struct efm_buffer lists[SRV_LISTS]; /* owned; see srv_head_value. Empty: the header is as it came */
