@@ -116,7 +116,7 @@ def check_vectors(client, url, model):
     check("generate", reply.as_numpy("output").shape == (4, dimension), reply.get_response())
     refused("pixels of vectors", 422, "vectors", lambda: client.infer(
         model, [tensor(points, "FP32")], outputs=outputs("pixels")))
-    refused("vectors of another length", 422, "takes vectors of", lambda: client.infer(
+    refused("vectors of another length", 422, "the model takes [n, 2]", lambda: client.infer(
         model, [tensor(np.zeros((1, dimension + 1), np.float32), "FP32")]))
     refused("a parameter that is none", 422, "is not a parameter", lambda: client.infer(
         model, [tensor(points, "FP32")], parameters={"sede": 3}))
