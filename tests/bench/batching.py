@@ -12,19 +12,22 @@ them is answered; the daemon is the same. Times are from the moment a request co
 
 import argparse
 import collections
+import pathlib
 import random
+import sys
 import threading
 import time
 
-import fairness
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from demo_daemon import PICTURE, DemoDaemon  # noqa: E402
 
 KINDS = {"short": (1, 10), "long": (8, 200)}
 
 
-class Daemon(fairness.Daemon):
+class Daemon(DemoDaemon):
     def __init__(self, program):
         super().__init__(program, "--queue", "4096")
-        self.picture = (fairness.DEMO / "unseen" / "3-05131.png").read_bytes()
+        self.picture = PICTURE.read_bytes()
 
     def carry(self, images, steps):
         status, data = self.call("POST", f"/transfer?model=demo&seed=1&timeout=3600&n={images}&steps={steps}", self.picture)

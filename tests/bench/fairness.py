@@ -12,44 +12,12 @@ import argparse
 import http.client
 import pathlib
 import statistics
-import subprocess
-import tempfile
+import sys
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DEMO = ROOT / "deploy" / "demo"
-
-
-class Daemon:
-    def __init__(self, program, *options):
-        self.folder = tempfile.TemporaryDirectory()
-        port_file = pathlib.Path(self.folder.name, "port")
-        self.process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--port-file", port_file, "--log-level", "error", *options])
-        while not port_file.exists():
-            time.sleep(0.02)
-        self.port = int(port_file.read_text())
-        self.call("PUT", "/v1/models/demo", (DEMO / "threes-to-twos.safetensors").read_bytes())
-
-    def call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
-        return answer.status, data
-
-    def evaluations(self):
-        text = self.call("GET", "/metrics")[1].decode()
-        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("efm_function_evaluations_total"))
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        self.folder.cleanup()
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from demo_daemon import PICTURE, DemoDaemon  # noqa: E402
 
 
 def light_times(daemon, seconds, picture):
@@ -68,7 +36,7 @@ def quantile(values, share):
 
 
 def measure(program, options, picture):
-    daemon = Daemon(program)
+    daemon = DemoDaemon(program)
     try:
         light_times(daemon, 1, picture)
         alone = light_times(daemon, options.seconds / 4, picture)
@@ -90,14 +58,13 @@ def measure(program, options, picture):
         for number in range(options.heavy):
             threading.Thread(target=heavy, args=(number,), daemon=True).start()
         time.sleep(3)
-        before, began = daemon.evaluations(), time.monotonic()
+        before, began = daemon.metric("efm_function_evaluations_total"), time.monotonic()
         loaded = light_times(daemon, options.seconds, picture)
-        rate = (daemon.evaluations() - before) / (time.monotonic() - began)
+        rate = (daemon.metric("efm_function_evaluations_total") - before) / (time.monotonic() - began)
         stop.set()
         return alone, loaded, rate
     finally:
-        daemon.process.kill()
-        daemon.stop()
+        daemon.kill()
 
 
 def main():
@@ -109,7 +76,7 @@ def main():
     parser.add_argument("--heavy-images", type=int, default=64)
     parser.add_argument("--heavy-query", default="")
     options = parser.parse_args()
-    picture = (DEMO / "unseen" / "3-05131.png").read_bytes()
+    picture = PICTURE.read_bytes()
     print("program                        idle p50   idle p99   busy p50   busy p99   ratio p50   ratio p99   evaluations/s")
     for program in options.programs:
         alone, loaded, rate = measure(program, options, picture)

@@ -14,65 +14,21 @@ tenth and 16 MB, and the queue is empty afterwards."""
 import argparse
 import asyncio
 import collections
-import http.client
 import json
-import os
 import pathlib
 import re
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DEMO = ROOT / "deploy" / "demo"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from demo_daemon import PICTURE, DemoDaemon  # noqa: E402
 
 
 def quantile(values, share):
     values = sorted(values)
     return values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
-
-
-class Daemon:
-    def __init__(self, program, options):
-        self.folder = tempfile.TemporaryDirectory()
-        port_file = pathlib.Path(self.folder.name, "port")
-        self.process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--port-file", port_file, "--log-level", "warning"] + options)
-        end = time.monotonic() + 60
-        while not port_file.exists():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise SystemExit("the daemon did not start")
-            time.sleep(0.02)
-        self.port = int(port_file.read_text())
-        status, body = self.call("PUT", "/v1/models/demo", (DEMO / "threes-to-twos.safetensors").read_bytes())
-        assert status == 201, body[:300]
-
-    def call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
-        return answer.status, data
-
-    def metric(self, name):
-        found = re.search(rf"^{name} (\S+)$", self.call("GET", "/metrics")[1].decode(), re.M)
-        return float(found.group(1)) if found else 0.0
-
-    def memory(self):
-        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            return self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return None
-        finally:
-            self.folder.cleanup()
 
 
 class Client(asyncio.Protocol):
@@ -256,10 +212,10 @@ def main():
     parser.add_argument("--least", type=float, default=0.5)
     parser.add_argument("--options", default="", help="of the daemon")
     options = parser.parse_args()
-    picture = (DEMO / "unseen" / "3-05131.png").read_bytes()
+    picture = PICTURE.read_bytes()
     request = (b"POST /transfer?model=demo&steps=10&seed=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
                + f"Content-Length: {len(picture)}\r\n\r\n".encode() + picture)
-    daemon = Daemon(options.program, ["--queue", str(options.queue)] + options.options.split())
+    daemon = DemoDaemon(options.program, "--queue", str(options.queue), *options.options.split())
     try:
         capacity = asyncio.run(Load(daemon.port, request).in_turn(32, min(10, max(2, options.seconds / 6))))
         failures = report(options, capacity, *asyncio.run(overload(daemon, options, request, options.times * capacity)))

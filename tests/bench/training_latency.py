@@ -11,10 +11,12 @@ while transfers run and while nobody asks."""
 import argparse
 import json
 import pathlib
+import sys
 import threading
 import time
 
-import fairness
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from demo_daemon import DEMO, DemoDaemon  # noqa: E402
 
 SMALL = {"nf": 32, "ch_mult": [1, 1, 2], "blocks": 1, "attention": []}
 PUBLISHED = {"nf": 128, "ch_mult": [1, 2, 2, 2], "blocks": 4, "attention": [16]}
@@ -92,12 +94,12 @@ def main():
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--network", choices=("small", "published"), default="small")
     options = parser.parse_args()
-    picture = sorted((fairness.DEMO / "unseen").glob("3-*.png"))[0].read_bytes()
-    daemons = [fairness.Daemon(program) for program in options.programs]
+    picture = sorted((DEMO / "unseen").glob("3-*.png"))[0].read_bytes()
+    daemons = [DemoDaemon(program) for program in options.programs]
     found = [{"without": [], "with": [], "beside": [], "alone": []} for _ in daemons]
     for daemon in daemons:
         for name in ("threes", "twos"):
-            status, body = daemon.call("PUT", f"/v1/datasets/{name}", pathlib.Path(fairness.DEMO, f"{name}.tar").read_bytes())
+            status, body = daemon.call("PUT", f"/v1/datasets/{name}", pathlib.Path(DEMO, f"{name}.tar").read_bytes())
             assert status == 201, body
         transfers(daemon, 1, options.clients, picture)
     for _ in range(options.rounds):

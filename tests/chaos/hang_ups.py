@@ -8,65 +8,21 @@ Each of them leaves before its body, in the middle of it, while it waits, while 
 reset. Those that stay get the bytes that they get from a daemon of their own; no line is evaluated for who has gone but in the
 evaluation that was under way; then the queue is empty, and descriptors and memory are back where they were."""
 
-import http.client
 import os
 import pathlib
 import random
-import re
 import socket
 import struct
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DEMO = ROOT / "deploy" / "demo"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from demo_daemon import PICTURE, DemoDaemon  # noqa: E402
+
 STAY = 8
 MOMENTS = ("head", "body", "waiting", "computed", "answered")
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))
-
-
-class Daemon:
-    def __init__(self, program):
-        self.folder = tempfile.TemporaryDirectory()
-        port_file = pathlib.Path(self.folder.name, "port")
-        self.log = pathlib.Path(self.folder.name, "log")
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [program, "--listen", "127.0.0.1:0", "--port-file", port_file, "--idle-timeout", "5", "--body-timeout", "5",
-                 "--log-level", "warning"], stderr=log)
-        end = time.monotonic() + 60
-        while not port_file.exists():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise SystemExit("the daemon did not start")
-            time.sleep(0.01)
-        self.port = int(port_file.read_text())
-        self.call("PUT", "/v1/models/demo", (DEMO / "threes-to-twos.safetensors").read_bytes())
-
-    def call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=240)
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
-        return answer.status, data
-
-    def metric(self, name):
-        found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", self.call("GET", "/metrics")[1].decode(), re.M)
-        return sum(map(float, found))
-
-    def files(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
-    def memory(self):
-        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def stop(self):
-        self.process.terminate()
-        return self.process.wait(60)
 
 
 def staying_request(number):
@@ -141,17 +97,17 @@ def crowd(daemon, picture, count, dice):
 def main():
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 200
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(10**6)
-    picture = (DEMO / "unseen" / "3-05131.png").read_bytes()
+    picture = PICTURE.read_bytes()
     dice = random.Random(seed)
     random.seed(seed)
     failures = []
 
-    alone = Daemon(sys.argv[1])
+    alone = DemoDaemon(sys.argv[1], "--idle-timeout", "5", "--body-timeout", "5")
     wanted = [alone.call("POST", staying_request(number), picture) for number in range(STAY)]
     alone.stop()
     assert all(status == 200 for status, _ in wanted)
 
-    daemon = Daemon(sys.argv[1])
+    daemon = DemoDaemon(sys.argv[1], "--idle-timeout", "5", "--body-timeout", "5")
     crowd(daemon, picture, 40, dice)  # so that all memory that is kept is there
     settles(lambda: daemon.metric("efm_queue_requests"), 0, 30)
     files, memory = daemon.files(), daemon.memory()
