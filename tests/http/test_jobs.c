@@ -279,8 +279,8 @@ static void what_is_wrong_is_said_at_once(void **state)
     refuse("{\"source\":\"gaussian\",\"target\":{\"dataset\":\"roll\",\"first\":200}}", 422,
            "invalid_parameter");
     refuse("{\"model\":\"../x\"," SHORT "}", 422, "invalid_parameter");
-    refuse("{\"source\":\"gaussian\",\"target\":\"roll\",\"network\":{\"hidden\":4096,\"hidden2\":4096}}", 422,
-           "model_too_large");
+    refuse("{\"source\":\"gaussian\",\"target\":\"roll\",\"network\":{\"hidden\":4096,\"hidden2\":4096}}",
+           422, "model_too_large");
     refuse("{", 400, "malformed_json");
 }
 
