@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/blob_answer.h"
 #include "server/endpoints/endpoints.h"
+#include "server/engine/registry.h"
 #include "server/jobs/jobs.h"
 
 #include <stdio.h>
@@ -33,6 +34,23 @@ static void add_headers(struct api_reply *reply, const char *lines)
     }
 }
 
+/* To the file of the model that it made, as long as that is the one of its name. */
+static bool lead_to_model(struct srv_service *service, const struct api_job *job, struct api_reply *reply,
+                          struct api_problem *problem)
+{
+    struct srv_model_facts facts = {0};
+    const bool same = srv_registry_model_facts(service->registry, job->model, &facts) &&
+                      strcmp(facts.sha256, job->model_sha256) == 0;
+    srv_model_facts_release(&facts);
+    if (!same)
+        return api_problem_set(problem, API_P_GONE, NULL,
+                               "the model '%.64s' that this training made was replaced or deleted",
+                               job->model);
+    reply->status = 303;
+    api_reply_header(reply, "Location", "/v1/models/%s/weights", job->model);
+    return true;
+}
+
 static bool find(struct srv_service *service, const struct srv_exchange *exchange, struct api_reply *reply,
                  char key[SRV_BLOB_KEY], struct api_problem *problem)
 {
@@ -40,10 +58,9 @@ static bool find(struct srv_service *service, const struct srv_exchange *exchang
     struct api_job job = {.kind = ""};
     if (!srv_jobs_get_for(service->jobs, srv_exchange_name(exchange), &viewer, &job, problem))
         return false;
-    const bool good = job.state == API_JOB_SUCCEEDED || refuse(&job, problem);
+    bool good = job.state == API_JOB_SUCCEEDED || refuse(&job, problem);
     if (good && strcmp(job.kind, "train") == 0) {
-        reply->status = 303;
-        api_reply_header(reply, "Location", "/v1/models/%s/weights", job.model);
+        good = lead_to_model(service, &job, reply, problem);
     } else if (good) {
         reply->status = job.result_status;
         snprintf(reply->content_type, sizeof reply->content_type, "%s", job.result_type);
@@ -69,7 +86,8 @@ const struct srv_endpoint srv_get_job_result = {
     .takes = "",
     .gives = "image/png image/jpeg image/webp application/json application/octet-stream application/x-npy",
     .help = "What a request that was answered later would have been answered with; of a training, its model",
-    .detail = "A training leads to the file of its model (303). 409: not_finished while it is under way, "
+    .detail = "A training leads to the file of its model (303; 410 once another one has its name). 409: "
+              "not_finished while it is under way, "
               "conflict when it failed "
               "or was cancelled.",
 };

@@ -175,8 +175,12 @@ static void a_training_makes_a_model(void **state)
         200);
     // the name is taken now
     refuse("{\"model\":\"made\"," SHORT "}", 409, "conflict");
-    post("{\"model\":\"made\",\"replace\":true," SHORT "}", NULL, id);
-    expect_end(id, "succeeded");
+    char other[ID];
+    post("{\"model\":\"made\",\"replace\":true," SHORT "}", NULL, other);
+    expect_end(other, "succeeded");
+    // what the first one made is not what its name stands for now
+    test_expect_problem(&server, &(struct test_request){.path = path_of(id, "/result")}, 410, "gone");
+    test_expect_request(&server, &(struct test_request){.path = path_of(other, "/result")}, 303);
 }
 
 static void its_events_are_a_list_and_a_stream(void **state)
