@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct test_daemon server;
 
@@ -228,6 +229,43 @@ static void a_restart_runs_it_again(void **state)
     test_expect_request(&server, &(struct test_request){.method = "DELETE", .path = path_of(id, "")}, 204);
 }
 
+/* Jobs have places of their own, and the time that they name: clients that wait for their answers take neither from them. */
+static void a_full_queue_holds_up_no_job(void **state)
+{
+    static const struct test_request small = {
+        .method = "POST", .path = "/v1/generate?model=slow&solver=euler&steps=2&n=1&seed=1", .header = ASYNC};
+    static const char busy[] =
+        "POST " TEST_SLOW "&timeout=600 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    char id[ID], long_one[ID];
+    struct test_reply reply;
+    (void)state;
+    test_daemon_restart(
+        &server, (const char *const[]){"--queue", "1", "--timeout", "1", "--shutdown-timeout", "0.5", NULL});
+    int connection = test_connect(&server);
+    test_write(connection, busy, sizeof busy - 1);
+    assert_true(test_daemon_settles(&server, "efm_lines_in_flight", 32, 10));
+    test_expect_problem(&server, &(struct test_request){.method = "POST", .path = small.path}, 429,
+                        "queue_full");
+    post(&small, id);
+    json_decref(expect_status(id, "succeeded"));
+    test_send(&server, &(struct test_request){.path = path_of(id, "/events"), .accept = "application/json"},
+              &reply);
+    test_expect(&reply, 200, "application/json");
+    json_t *events = test_reply_json(&reply);
+    assert_true(json_array_size(json_object_get(events, "data")) <
+                6); // and not one for each time that it found no room
+    json_decref(events);
+    test_reply_release(&reply);
+    post(&(struct test_request){.method = "POST", .path = TEST_SLOW, .header = ASYNC}, long_one);
+    test_sleep(1.5); // past --timeout
+    json_decref(expect_status(long_one, "running"));
+    test_expect_request(&server, &(struct test_request){.path = "/v1/jobs"}, 200);
+    test_expect_request(&server,
+                        &(struct test_request){.method = "POST", .path = path_of(long_one, "/cancel")}, 202);
+    json_decref(expect_status(long_one, "cancelled"));
+    close(connection);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_refusal_later_is_the_error_of_the_job),
         cmocka_unit_test(a_running_one_ends_when_asked),
         cmocka_unit_test(a_restart_runs_it_again),
+        cmocka_unit_test(a_full_queue_holds_up_no_job),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
