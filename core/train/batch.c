@@ -21,6 +21,8 @@ static void each_piece(void *context, size_t index, size_t slot)
 {
     (void)slot;
     const struct each *each = context;
+    if (efm_batcher_stopped(each->batcher))
+        return;
     size_t end = (index + 1) * each->together;
     for (size_t i = index * each->together; i < end && i < each->batcher->options.size; i++)
         each->body(each->batcher, each->step, i);
@@ -80,12 +82,15 @@ static void draw_round(struct efm_batcher *batcher, uint64_t round)
 {
     if (batcher->drawn && batcher->round == round)
         return;
-    for (int side = 0; side < 2; side++) {
+    batcher->drawn = false;
+    for (int side = 0; side < 2 && !efm_batcher_stopped(batcher); side++) {
         float *to =
             batcher->field != NULL ? efm_exact_field_charges(batcher->field, side) : batcher->pool[side];
         efm_samples_draw(batcher->samples[side], round * batcher->charges[side], batcher->charges[side], to,
                          batcher->team);
     }
+    if (efm_batcher_stopped(batcher))
+        return;
     if (batcher->field != NULL)
         efm_exact_field_update(batcher->field, batcher->team);
     if (batcher->partner != NULL)
@@ -107,13 +112,20 @@ static void draw(struct efm_batcher *batcher, uint64_t step)
             efm_samples_draw(batcher->samples[side], step * size, size, batcher->pairs[side], batcher->team);
 }
 
+void efm_batcher_heed(struct efm_batcher *batcher, bool (*stop)(void *context), void *context)
+{
+    batcher->stop = stop;
+    batcher->stop_context = context;
+}
+
 enum efm_status efm_batcher_make(struct efm_batcher *batcher, uint64_t step, struct efm_training_batch *batch,
                                  struct efm_error *error)
 {
-    (void)error; /* all memory is there since creation */
     draw(batcher, step);
     efm_batcher_each(batcher, step, make_point);
     bool weighted = efm_batcher_target(batcher, step);
+    if (efm_batcher_stopped(batcher))
+        return efm_error_set(error, EFM_E_CANCELLED, "the making of a batch was broken off");
     *batch = (struct efm_training_batch){.size = batcher->options.size,
                                          .x = batcher->x,
                                          .z = batcher->z,
@@ -183,6 +195,13 @@ static void lay_out(struct efm_batcher *batcher, const struct parts *parts)
     batcher->side = efm_arena_take(arena, size, sizeof(enum efm_plate_side));
 }
 
+static size_t charges_for(const struct efm_batch_options *options, size_t samples)
+{
+    if (options->charges > 0)
+        return options->charges;
+    return samples > 0 ? samples : EFM_BATCH_NOISE_CHARGES;
+}
+
 static enum efm_status create_field(struct efm_batcher *batcher, struct efm_error *error)
 {
     const struct efm_batch_options *options = &batcher->options;
@@ -190,10 +209,7 @@ static enum efm_status create_field(struct efm_batcher *batcher, struct efm_erro
                                       .length = options->length,
                                       .gamma = options->gamma};
     for (int side = 0; side < 2; side++) {
-        size_t all = efm_samples_count(batcher->samples[side]);
-        batcher->charges[side] = all > 0 ? all : EFM_BATCH_NOISE_CHARGES;
-        if (options->charges > 0)
-            batcher->charges[side] = options->charges;
+        batcher->charges[side] = charges_for(options, efm_samples_count(batcher->samples[side]));
     }
     enum efm_status status =
         efm_exact_field_create_empty(&batcher->field, batcher->charges[EFM_SOURCE],
@@ -224,6 +240,25 @@ static size_t refresh_of(const struct efm_batch_options *options)
     if (options->pairing == EFM_PAIRING_MATCHED)
         return options->charges / options->size;
     return options->charges > 0 ? 1 : EFM_BATCH_REFRESH_ALL;
+}
+
+size_t efm_batch_bytes_least(const struct efm_batch_options *options, const size_t counts[2],
+                             size_t dimension)
+{
+    const bool field = !efm_training_target_is_velocity(options->target);
+    const size_t charges[2] = {charges_for(options, counts[0]), charges_for(options, counts[1])};
+    size_t points, bytes = 0;
+    if (field)
+        bytes = efm_exact_field_bytes(charges[0], charges[1], dimension);
+    else if (options->pairing == EFM_PAIRING_MATCHED &&
+             !efm_size_multiply(2 * sizeof(float), charges[0], &bytes))
+        return SIZE_MAX;
+    if (!field && !efm_size_multiply(bytes, dimension, &bytes))
+        return SIZE_MAX;
+    if (!efm_size_multiply(2 * sizeof(float), options->size, &points) ||
+        !efm_size_multiply(points, dimension, &points) || !efm_size_add(bytes, points, &bytes))
+        return SIZE_MAX;
+    return bytes;
 }
 
 enum efm_status efm_batcher_create(struct efm_batcher **result, const struct efm_batch_options *options,

@@ -102,6 +102,11 @@ struct efm_training_batch {
     const float *weight;
 };
 
+/* The bytes that a batcher takes at the least; `counts`: samples of the plates, by enum efm_plate_side, 0 for noise. SIZE_MAX: more than there
+ * can be. */
+size_t efm_batch_bytes_least(const struct efm_batch_options *options, const size_t counts[2],
+                             size_t dimension);
+
 struct efm_batcher;
 
 /* `source`, `target` and `team` are borrowed for its life; the samples have one shape (EFM_E_SHAPE). */
@@ -113,7 +118,10 @@ EFM_MUST_CHECK enum efm_status efm_batcher_create(struct efm_batcher **batcher,
 void efm_batcher_destroy(struct efm_batcher *batcher);
 size_t efm_batcher_bytes(const struct efm_batcher *batcher);
 
-/* The batch of step `step`, borrowed until the next call. EFM_E_MEMORY. */
+/* From now on the making of a batch asks `stop`, from all threads of the team, and ends with EFM_E_CANCELLED soon after it is true. */
+void efm_batcher_heed(struct efm_batcher *batcher, bool (*stop)(void *context), void *context);
+
+/* The batch of step `step`, borrowed until the next call. EFM_E_CANCELLED. */
 EFM_MUST_CHECK enum efm_status efm_batcher_make(struct efm_batcher *batcher, uint64_t step,
                                                 struct efm_training_batch *batch, struct efm_error *error);
 

@@ -194,13 +194,27 @@ static void field_at(struct efm_batcher *batcher, uint64_t step, size_t i)
     batcher->target_z[i] = (float)(size * batcher->up[i]);
 }
 
+/* In one call, which reads the charges once, unless that would take seconds: then it can be broken off between two. */
+static void evaluate_field(struct efm_batcher *batcher)
+{
+    enum { PAIRS = 1 << 30, FEWEST = 64 };
+    const size_t size = batcher->options.size, dimension = batcher->dimension;
+    const size_t charges = batcher->charges[EFM_SOURCE] + batcher->charges[EFM_TARGET];
+    const size_t together = PAIRS / charges > FEWEST ? PAIRS / charges : FEWEST;
+    for (size_t i = 0, count; i < size && !efm_batcher_stopped(batcher); i += count) {
+        count = size - i < together ? size - i : together;
+        struct efm_field_values values = {
+            .x = batcher->target_x + i * dimension, .z = batcher->up + i, .log_norm = batcher->log_norm + i};
+        efm_field_evaluate(batcher->field, batcher->workspace, batcher->x + i * dimension,
+                           batcher->height + i, count, &values);
+    }
+}
+
 bool efm_batcher_target(struct efm_batcher *batcher, uint64_t step)
 {
     size_t size = batcher->options.size;
     if (batcher->field != NULL) {
-        struct efm_field_values values = {
-            .x = batcher->target_x, .z = batcher->up, .log_norm = batcher->log_norm};
-        efm_field_evaluate(batcher->field, batcher->workspace, batcher->x, batcher->height, size, &values);
+        evaluate_field(batcher);
         efm_batcher_each(batcher, step, field_at);
     } else if (batcher->options.target == EFM_TRAIN_CHAIN_SINGLE) {
         efm_batcher_each(batcher, step, chain_single);

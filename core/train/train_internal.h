@@ -84,7 +84,14 @@ struct efm_batcher {
     float *x, *target_x, *z, *target_z, *weight;
     enum efm_plate_side *side;      /* [size] */
     double *height, *up, *log_norm; /* [size] */
+    bool (*stop)(void *context);
+    void *stop_context;
 };
+
+static inline bool efm_batcher_stopped(const struct efm_batcher *batcher)
+{
+    return batcher->stop != NULL && batcher->stop(batcher->stop_context);
+}
 
 /* The sample of a plate that point i of the step belongs to, [D]. */
 const float *efm_batcher_pair(const struct efm_batcher *batcher, enum efm_plate_side side, uint64_t step,

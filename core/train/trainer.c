@@ -34,25 +34,6 @@ static enum efm_status check_data(const struct efm_trainer_spec *spec,
     return EFM_OK;
 }
 
-static enum efm_status make_data(struct efm_trainer *trainer, struct efm_dataset *const datasets[2],
-                                 struct efm_error *error)
-{
-    const struct efm_trainer_spec *spec = &trainer->spec;
-    enum efm_status status = EFM_OK;
-    for (int side = EFM_SOURCE; side <= EFM_TARGET && status == EFM_OK; side++) {
-        struct efm_dataset *dataset = datasets[side];
-        trainer->standard_normal[side] = dataset == NULL || efm_dataset_is_standard_normal(dataset);
-        status = efm_samples_create(&trainer->samples[side], dataset, &spec->net.shape,
-                                    spec->augmentation[side], spec->seed, (enum efm_plate_side)side, error);
-        if (status == EFM_OK && dataset != NULL)
-            status = efm_trainer_digest(dataset, trainer->team, trainer->digests[side], error);
-    }
-    if (status == EFM_OK)
-        status = efm_batcher_create(&trainer->batcher, &spec->batch, trainer->samples[EFM_SOURCE],
-                                    trainer->samples[EFM_TARGET], trainer->team, error);
-    return status;
-}
-
 /* Parameters, gradient, two moments and the average. */
 static size_t number_bytes(const struct efm_net *net)
 {
@@ -66,7 +47,10 @@ enum efm_status efm_trainer_bytes_least(const struct efm_trainer_spec *spec, siz
     enum efm_status status = efm_net_create(&net, &spec->net, error);
     if (status != EFM_OK)
         return status;
-    *bytes = number_bytes(net);
+    const size_t fewest[2] = {1, 1};
+    const size_t batcher = efm_batch_bytes_least(&spec->batch, fewest, spec->net.shape.dimension);
+    if (!efm_size_add(number_bytes(net), batcher, bytes))
+        *bytes = SIZE_MAX;
     efm_net_unref(net);
     return EFM_OK;
 }
@@ -90,6 +74,39 @@ static enum efm_status check_memory(const struct efm_trainer *trainer, size_t by
                          "the training would take %zu bytes of memory, and may take %zu; a smaller network "
                          "or batch takes less",
                          bytes, trainer->spec.memory);
+}
+
+static enum efm_status check_batcher_memory(const struct efm_trainer *trainer, struct efm_error *error)
+{
+    const size_t counts[2] = {efm_samples_count(trainer->samples[EFM_SOURCE]),
+                              efm_samples_count(trainer->samples[EFM_TARGET])};
+    size_t bytes = efm_batch_bytes_least(&trainer->spec.batch, counts, trainer->spec.net.shape.dimension);
+    if (!efm_size_add(bytes, planned_bytes(trainer), &bytes))
+        bytes = SIZE_MAX;
+    return check_memory(trainer, bytes, error);
+}
+
+static enum efm_status make_data(struct efm_trainer *trainer, struct efm_dataset *const datasets[2],
+                                 struct efm_error *error)
+{
+    const struct efm_trainer_spec *spec = &trainer->spec;
+    enum efm_status status = EFM_OK;
+    for (int side = EFM_SOURCE; side <= EFM_TARGET && status == EFM_OK; side++) {
+        struct efm_dataset *dataset = datasets[side];
+        trainer->standard_normal[side] = dataset == NULL || efm_dataset_is_standard_normal(dataset);
+        status = efm_samples_create(&trainer->samples[side], dataset, &spec->net.shape,
+                                    spec->augmentation[side], spec->seed, (enum efm_plate_side)side, error);
+        if (status == EFM_OK && dataset != NULL)
+            status = efm_trainer_digest(dataset, trainer->team, trainer->digests[side], error);
+    }
+    if (status == EFM_OK)
+        status = check_batcher_memory(trainer, error);
+    if (status == EFM_OK)
+        status = efm_batcher_create(&trainer->batcher, &spec->batch, trainer->samples[EFM_SOURCE],
+                                    trainer->samples[EFM_TARGET], trainer->team, error);
+    if (status == EFM_OK)
+        status = check_memory(trainer, efm_trainer_bytes(trainer), error);
+    return status;
 }
 
 /* Before each part, what is known by then. */
@@ -196,6 +213,7 @@ enum efm_status efm_trainer_step(struct efm_trainer *trainer, struct efm_trainer
     struct efm_training_batch batch;
     struct efm_optimiser_outcome outcome;
     struct efm_random random;
+    efm_batcher_heed(trainer->batcher, trainer->stop, trainer->stop_context);
     enum efm_status status = efm_batcher_make(trainer->batcher, step, &batch, error);
     if (status != EFM_OK)
         return status;

@@ -36,8 +36,7 @@ void efm_trainer_spec_default(struct efm_trainer_spec *spec, const struct efm_sh
 EFM_MUST_CHECK enum efm_status efm_trainer_spec_check(const struct efm_trainer_spec *spec,
                                                       struct efm_error *error);
 
-/* The bytes that a training takes at the least, whatever its batch and its datasets: parameters, gradient, two moments and the
- * average. Allocates only the plan of the network. */
+/* The bytes that a training takes at the least, whatever its datasets: parameters, gradient, two moments, the average, and charges. Allocates only the plan of the network. */
 EFM_MUST_CHECK enum efm_status efm_trainer_bytes_least(const struct efm_trainer_spec *spec, size_t *bytes,
                                                        struct efm_error *error);
 
