@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* A webhook body stays under 20 kB: what a client sent is left out of a job that is longer than the first of these; all the rest
  * of a job is bounded by the second, however it must be escaped. */
@@ -52,8 +53,8 @@ static void compact_without_queries(struct efm_buffer *out, const char *json)
         const bool escaped = in_string && *text == '\\' && text[1] != '\0';
         if (*text == '"') {
             in_string = !in_string;
-            in_url =
-                in_string && (strncmp(text + 1, "http://", 7) == 0 || strncmp(text + 1, "https://", 8) == 0);
+            in_url = in_string &&
+                     (strncasecmp(text + 1, "http://", 7) == 0 || strncasecmp(text + 1, "https://", 8) == 0);
             left_out = false;
         }
         left_out = left_out || (in_url && (*text == '?' || *text == '#'));

@@ -14,6 +14,8 @@ enum {
     MAX_VALUES = 1 << 21,
     /* As much as so many numbers take, before its first member. */
     OBJECT_VALUES = 6,
+    /* With its name and its place in the table. */
+    MEMBER_VALUES = 3,
     /* Far more than any request has; a table that grows to a million names stands still for each of its moves. */
     MAX_MEMBERS = 4096,
 };
@@ -177,7 +179,7 @@ static bool within_bounds(const uint8_t *bytes, size_t size, struct api_problem 
         } else if (byte == ']' || byte == '}') {
             depth -= depth > 0;
         } else if (byte == ',') {
-            values++;
+            values += levels[depth].is_object ? MEMBER_VALUES : 1;
             levels[depth].members += levels[depth].is_object;
         }
         if (depth > MAX_DEPTH || values > MAX_VALUES || levels[depth].members > MAX_MEMBERS)

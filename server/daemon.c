@@ -333,6 +333,18 @@ enum efm_status srv_daemon_check(const struct srv_config *config, struct efm_err
     return status;
 }
 
+/* 0 is no port. */
+static bool names_port(const char *path, uint16_t port)
+{
+    char text[16] = "";
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    const ssize_t got = read(file, text, sizeof text - 1);
+    close(file);
+    return port != 0 && got > 0 && strtoul(text, NULL, 10) == port;
+}
+
 static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *error)
 {
     struct srv_tls tls = {0};
@@ -359,8 +371,9 @@ static enum efm_status create_http(struct srv_daemon *daemon, struct efm_error *
         status = efm_error_set(error, EFM_E_ARGUMENT, "option --access-log is no such word");
     if (status == EFM_OK)
         status = read_tls(&tls, config, error);
-    if (config->port_file[0] != '\0')
-        unlink(config->port_file); // of a daemon that was killed: it names a port that is not open
+    // Of a daemon that was killed it names a port that is not open. One with the port of this one may be running.
+    if (config->port_file[0] != '\0' && !names_port(config->port_file, options.port))
+        unlink(config->port_file);
     if (status == EFM_OK)
         status = srv_http_create(&daemon->service.http, &options, &daemon->service, error);
     srv_tls_release(&tls);
@@ -455,7 +468,8 @@ void srv_daemon_drain(struct srv_daemon *daemon)
 void srv_daemon_destroy(struct srv_daemon *daemon)
 {
     struct srv_service *service = &daemon->service;
-    if (daemon->has_port_file)
+    // another daemon may have written its own into it
+    if (daemon->has_port_file && names_port(daemon->config.port_file, srv_http_port(service->http)))
         unlink(daemon->config.port_file);
     if (service->registry != NULL) // changes wait for it
         srv_registry_stop_restoring(service->registry);

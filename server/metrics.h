@@ -33,6 +33,8 @@ enum { SRV_METRICS_SERIES = 256 };
       "When the certificate expires", NONE)                                                                  \
     X(SRV_M_BODY_BYTES, GAUGE, "efm_body_bytes", "Memory of request bodies that are arriving", NONE)         \
     X(SRV_M_QUEUE_REQUESTS, GAUGE, "efm_queue_requests", "Admitted requests that are not finished", NONE)    \
+    X(SRV_M_ASIDE_REQUESTS, GAUGE, "efm_aside_requests",                                                     \
+      "Requests beside the queue that are not finished: of jobs, uploads, looks at what is kept", NONE)      \
     X(SRV_M_QUEUE_BYTES, GAUGE, "efm_queue_bytes", "Memory reserved by admitted requests", NONE)             \
     X(SRV_M_QUEUE_CAPACITY, GAUGE, "efm_queue_capacity", "Requests that are admitted at most", NONE)         \
     X(SRV_M_QUEUE_BYTES_MOST, GAUGE, "efm_queue_capacity_bytes",                                             \

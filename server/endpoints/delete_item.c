@@ -22,7 +22,7 @@ static bool run(struct srv_helper_work *base, struct api_problem *problem)
 void srv_delete_item(struct srv_service *service, struct srv_exchange *exchange,
                      const struct srv_item_class *class)
 {
-    static const struct srv_helper_class deletion = {"delete", run, NULL, SRV_LANE_LOAD};
+    static const struct srv_helper_class deletion = {"delete", run, NULL, SRV_LANE_HEAVY};
     struct srv_item_tags tags;
     struct srv_helper_work *base =
         srv_helper_work_create(service, exchange, sizeof(struct delete_work), &deletion);

@@ -18,7 +18,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
                       draining  ? "draining"
                       : loading ? "loading"
                                 : "ok",
-                      draining ? "false" : "true", srv_scheduler_load(service->scheduler),
+                      draining ? "false" : "true", srv_scheduler_quota(service->scheduler).used,
                       (unsigned long long)service->config->queue, srv_registry_loading(service->registry));
     api_reply_header(&reply, "Cache-Control", "no-store");
     srv_answer_end(exchange, &reply);

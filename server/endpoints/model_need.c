@@ -7,6 +7,7 @@
 #include "server/engine/registry.h"
 #include "server/engine/scheduler.h"
 
+#include <math.h>
 #include <stdio.h>
 
 struct load_work {
@@ -56,7 +57,7 @@ void srv_load_for_exchange(struct srv_service *service, struct srv_exchange *exc
     work->work.lane = SRV_LANE_LOAD;
     work->work.aside = srv_exchange_is_of_job(exchange);
     work->work.bytes = srv_exchange_message(exchange)->body_size;
-    work->work.deadline = srv_lines_deadline(service->config->timeout);
+    work->work.deadline = work->work.aside ? INFINITY : srv_lines_deadline(service->config->timeout);
     work->work.cancelled = srv_exchange_cancelled(exchange);
     srv_exchange_defer(exchange);
     if (srv_scheduler_submit(service->scheduler, &work->work, &problem))

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/endpoints/respond_async.h"
 
+#include "server/config.h"
 #include "server/endpoints/job_answer.h"
+#include "server/endpoints/line_work.h"
 #include "server/engine/registry.h"
 
 #include <inttypes.h>
@@ -110,6 +112,8 @@ static bool run(struct srv_job_work *base, struct api_problem *problem)
     }
     // All that can be said against it now is said now.
     bool good = api_transfer_parse(&request, message, work->operation, &service->limits, problem) &&
+                (!given(&request, "timeout") ||
+                 srv_lines_timeout_allowed(request.timeout, service->config->max_timeout, problem)) &&
                 choose_model(service, &request, problem) && choose_seed(&request, problem) &&
                 describe(work, &request, &job, problem);
     api_transfer_release(&request);

@@ -185,6 +185,7 @@ static bool read_request(struct transfer_work *work, struct api_problem *problem
     const struct api_message *message = srv_exchange_message(work->exchange);
     return api_transfer_parse(&work->request, message, work->operation, &work->service->limits, problem) &&
            (!is_given(work, "timeout") ||
+            srv_exchange_is_of_job(work->exchange) || // which was asked when it was sent
             srv_lines_timeout_allowed(work->request.timeout, work->service->config->max_timeout, problem)) &&
            choose_model(work, problem) && (work->unloaded || plan(work, problem));
 }

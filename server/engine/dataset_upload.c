@@ -256,6 +256,9 @@ bool srv_dataset_upload_finish_as_of(struct srv_dataset_upload *upload,
 bool srv_dataset_upload_finish(struct srv_dataset_upload *upload, const struct api_dataset_request *request,
                                struct srv_put *put, struct api_problem *problem)
 {
-    srv_registry_await_adoption(upload->registry);
+    if (!srv_registry_await_adoption(upload->registry, problem)) {
+        srv_dataset_upload_abort(upload);
+        return false;
+    }
     return srv_dataset_upload_finish_as_of(upload, request, (int64_t)time(NULL), put, problem);
 }

@@ -94,7 +94,7 @@ static void complete(struct srv_scheduler *scheduler, struct srv_work *work)
     scheduler->admitted--;
     scheduler->asides -= work->aside;
     scheduler->bytes -= work->bytes;
-    srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_REQUESTS, -1, "");
+    srv_metrics_add(scheduler->metrics, work->aside ? SRV_M_ASIDE_REQUESTS : SRV_M_QUEUE_REQUESTS, -1, "");
     srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_BYTES, -(double)work->bytes, "");
     const bool large = work->bytes >= LARGE_WORK;
     pthread_mutex_unlock(&scheduler->lock);

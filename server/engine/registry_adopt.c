@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Files that are taken in at the start: model files that somebody puts into STATE/models, and what earlier versions kept there
  * and in STATE/datasets. A file is removed when the store has it; one that cannot be read is left where it is, as is one that cannot
- * be removed, which is moved in again at the next start.
+ * be removed, which counts again at the next start only when it is newer than what has its name by then.
  *
  * A dataset file of earlier versions: the length of a header in 8 little-endian bytes; the header, JSON
  * {"efmd_dataset":1,"query":"size=32","sha256":"..."}; the file as it was uploaded. */
@@ -11,6 +11,7 @@
 #include "server/engine/registry_internal.h"
 #include "server/store/storage.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -135,6 +136,18 @@ struct folder {
                  struct api_problem *problem);
 };
 
+/* A file that cannot be removed was taken by an earlier start, unless it is newer than what has its name. */
+static bool was_taken(const struct folder *folder, const char *name, const struct found_file *file)
+{
+    struct srv_model_facts facts = {0};
+    if (faccessat(folder->descriptor, ".", W_OK, AT_EACCESS) == 0 ||
+        !srv_registry_model_facts(folder->registry, name, &facts))
+        return false;
+    const bool newer = file->changed > facts.created;
+    srv_model_facts_release(&facts);
+    return !newer;
+}
+
 /* True: the store has it; `left` then says why the file could not be removed. */
 static bool take_file(const struct folder *folder, const char *name, struct efm_error *left,
                       struct api_problem *problem)
@@ -148,7 +161,9 @@ static bool take_file(const struct folder *folder, const char *name, struct efm_
     if (srv_storage_read(folder->descriptor, file_name, folder->limit, &file.bytes, &file.size, &file.changed,
                          &error) != EFM_OK)
         return api_problem_from_error(problem, &error, API_P_STORAGE, NULL);
-    bool good = folder->take(folder->registry, name, &file, problem);
+    const bool model = folder->shelf == &folder->registry->models;
+    bool good =
+        (model && was_taken(folder, name, &file)) || folder->take(folder->registry, name, &file, problem);
     efm_free(file.bytes);
     return good &&
            (srv_storage_remove(folder->descriptor, file_name, left) == EFM_OK || left->status != EFM_OK);

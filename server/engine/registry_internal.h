@@ -61,7 +61,8 @@ struct srv_registry {
     atomic_size_t loading;
 
     /* the start */
-    bool adopted; /* under `lock`, told by `loaded`: changes may be made */
+    bool adopted;   /* under `lock`, told by `loaded`: changes may be made */
+    bool cut_short; /* under `lock`: the server stops, and files were left for the next start */
     atomic_bool restored, stop;
     bool has_thread;
     pthread_t thread; /* that restores */
@@ -180,7 +181,8 @@ EFM_MUST_CHECK enum efm_status srv_registry_adopt(struct srv_registry *registry,
 
 /* ---- registry_restore.c ---- */
 
-/* Waits until files have been adopted: what lay there before is not to replace what a client puts now. */
-void srv_registry_await_adoption(struct srv_registry *registry);
+/* Waits until files have been adopted: what lay there before is not to replace what a client puts now. False when some were left for the
+ * next start, which would. */
+bool srv_registry_await_adoption(struct srv_registry *registry, struct api_problem *problem);
 
 #endif

@@ -428,7 +428,8 @@ bool srv_registry_put_model(struct srv_registry *registry, const char *name, con
                             size_t size, struct srv_put *put, struct efm_model **model,
                             struct api_problem *problem)
 {
-    srv_registry_await_adoption(registry);
+    if (!srv_registry_await_adoption(registry, problem))
+        return false;
     return srv_registry_put_model_as_of(registry, name, bytes, size, (int64_t)time(NULL), put, model,
                                         problem);
 }

@@ -402,7 +402,8 @@ bool srv_registry_delete(struct srv_registry *registry, struct srv_shelf *shelf,
     enum efm_status status = EFM_E_EXISTS;
     if (!api_name_valid(name))
         return srv_registry_unknown(shelf, name, problem);
-    srv_registry_await_adoption(registry);
+    if (!srv_registry_await_adoption(registry, problem))
+        return false;
     pthread_mutex_lock(&shelf->changes);
     for (int i = 0; i < TRIES && lost_race(status); i++) {
         srv_item_free(present);

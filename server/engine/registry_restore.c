@@ -5,18 +5,22 @@
 
 #include <stdio.h>
 
-void srv_registry_await_adoption(struct srv_registry *registry)
+bool srv_registry_await_adoption(struct srv_registry *registry, struct api_problem *problem)
 {
     pthread_mutex_lock(&registry->lock);
     while (!registry->adopted)
         pthread_cond_wait(&registry->loaded, &registry->lock);
+    const bool good = !registry->cut_short;
     pthread_mutex_unlock(&registry->lock);
+    return good || api_problem_set(problem, API_P_DRAINING, NULL,
+                                   "the server stops before the files of its folder of models are moved in");
 }
 
-static void let_changes_go_on(struct srv_registry *registry)
+static void let_changes_go_on(struct srv_registry *registry, bool cut_short)
 {
     pthread_mutex_lock(&registry->lock);
     registry->adopted = true;
+    registry->cut_short = cut_short;
     pthread_cond_broadcast(&registry->loaded);
     pthread_mutex_unlock(&registry->lock);
 }
@@ -29,7 +33,7 @@ void srv_registry_restore(struct srv_registry *registry)
         srv_registry_adopt(registry, registry->options.adopt, &error) != EFM_OK)
         srv_log(registry->log, SRV_LOG_ERROR, "not_adopted", "\"reason\":%s",
                 srv_log_quote(error.message, reason, sizeof reason));
-    let_changes_go_on(registry);
+    let_changes_go_on(registry, registry->options.adopt != NULL && atomic_load(&registry->stop));
     srv_registry_load_first(registry);
     atomic_store(&registry->restored, true);
 }
@@ -43,7 +47,7 @@ static void *restore(void *argument)
 enum efm_status srv_registry_restore_later(struct srv_registry *registry, struct efm_error *error)
 {
     if (pthread_create(&registry->thread, NULL, restore, registry) != 0) {
-        let_changes_go_on(registry); /* nobody shall wait for what does not come */
+        let_changes_go_on(registry, true); /* nobody shall wait for what does not come */
         return efm_error_set(error, EFM_E_MEMORY, "the system refused another thread");
     }
     registry->has_thread = true;

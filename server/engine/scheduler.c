@@ -165,7 +165,7 @@ bool srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_work *work
         srv_work_list_append(&scheduler->waiting[work->lane], work);
         pthread_cond_signal(work->lane == SRV_LANE_LOAD ? &scheduler->bring : &scheduler->help);
         /* under the lock, so that the gauges never fall before they rise */
-        srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_REQUESTS, 1, "");
+        srv_metrics_add(scheduler->metrics, work->aside ? SRV_M_ASIDE_REQUESTS : SRV_M_QUEUE_REQUESTS, 1, "");
         srv_metrics_add(scheduler->metrics, SRV_M_QUEUE_BYTES, (double)bytes, "");
     }
     pthread_mutex_unlock(&scheduler->lock);
@@ -179,9 +179,9 @@ struct srv_quota srv_scheduler_quota(struct srv_scheduler *scheduler)
     struct srv_quota quota = {.most = scheduler->options.max_works};
     const double now = srv_clock();
     pthread_mutex_lock(&scheduler->lock);
-    const size_t here = scheduler->admitted - scheduler->asides;
-    if (!scheduler->draining && here < quota.most)
-        quota.left = quota.most - here;
+    quota.used = scheduler->admitted - scheduler->asides;
+    if (!scheduler->draining && quota.used < quota.most)
+        quota.left = quota.most - quota.used;
     quota.seconds = scheduler->admitted > 0 ? retry_after(scheduler, now) : 0;
     pthread_mutex_unlock(&scheduler->lock);
     return quota;
@@ -267,6 +267,7 @@ static void show_zeros(struct srv_scheduler *scheduler)
     srv_metrics_set(metrics, SRV_M_QUEUE_CAPACITY, (double)scheduler->options.max_works, "");
     srv_metrics_set(metrics, SRV_M_QUEUE_BYTES_MOST, (double)scheduler->options.max_bytes, "");
     srv_metrics_set(metrics, SRV_M_QUEUE_REQUESTS, 0, "");
+    srv_metrics_set(metrics, SRV_M_ASIDE_REQUESTS, 0, "");
     srv_metrics_set(metrics, SRV_M_QUEUE_BYTES, 0, "");
     srv_metrics_set(metrics, SRV_M_LINES, 0, "");
     srv_metrics_add(metrics, SRV_M_LINES_CANCELLED, 0, "");

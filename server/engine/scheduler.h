@@ -115,6 +115,7 @@ bool srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_work *work
 /* The queue as clients see it. */
 struct srv_quota {
     size_t most, left; /* works that may be admitted, now as well */
+    size_t used;       /* works in the queue: without those beside it */
     unsigned seconds;  /* until what is admitted will be done, at most SRV_RETRY_MOST */
 };
 struct srv_quota srv_scheduler_quota(struct srv_scheduler *scheduler);

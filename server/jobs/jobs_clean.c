@@ -146,8 +146,9 @@ static bool expire_one(struct srv_jobs *jobs, const struct srv_record *record, e
     return false;
 }
 
-/* How many the query found, and of them how many went. */
-static size_t expire(struct srv_jobs *jobs, const struct srv_query *query, enum waiting waiting, size_t *gone)
+/* How many the query found; *gone: how many of them went, the first `most` that may. */
+static size_t expire(struct srv_jobs *jobs, const struct srv_query *query, enum waiting waiting, size_t most,
+                     size_t *gone)
 {
     struct srv_record *records = NULL;
     struct efm_error error = {0};
@@ -155,7 +156,7 @@ static size_t expire(struct srv_jobs *jobs, const struct srv_query *query, enum 
     *gone = 0;
     if (srv_store_list(jobs->store, query, &records, &count, &error) != EFM_OK)
         return 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && *gone < most; i++)
         *gone += expire_one(jobs, &records[i], waiting);
     srv_records_release(records, count);
     return count;
@@ -166,10 +167,18 @@ static bool expire_by_time(struct srv_jobs *jobs)
     size_t gone;
     const struct srv_query query = {
         .kind = SRV_RECORD_JOB, .states = FINISHED, .expired = srv_store_now(jobs->store), .limit = ROUND};
-    return expire(jobs, &query, WAITING_LATER, &gone) == ROUND;
+    return expire(jobs, &query, WAITING_LATER, ROUND, &gone) == ROUND;
 }
 
-/* The oldest go; those that wait for their webhook stay beyond the number, until there are far too many. */
+static size_t count_pending_webhooks(struct srv_jobs *jobs)
+{
+    static const char *const undone[] = {"pending", "sending", NULL};
+    const struct srv_query query = {.kind = SRV_RECORD_WEBHOOK, .states = undone};
+    size_t count = 0;
+    return srv_store_count(jobs->store, &query, &count, NULL) == EFM_OK ? count : 0;
+}
+
+/* The oldest go; those that wait for their webhook stay beyond the number, until there are far too many of them. */
 static bool expire_by_count(struct srv_jobs *jobs)
 {
     struct srv_query query = {.kind = SRV_RECORD_JOB, .states = FINISHED};
@@ -177,9 +186,11 @@ static bool expire_by_count(struct srv_jobs *jobs)
     size_t count = 0, gone;
     if (srv_store_count(jobs->store, &query, &count, &error) != EFM_OK || count <= jobs->max_finished)
         return false;
-    const size_t excess = count - jobs->max_finished;
-    query.limit = excess < ROUND ? excess : ROUND;
-    expire(jobs, &query, excess > WAITING_MOST ? WAITING_GOES : WAITING_STAYS, &gone);
+    const size_t waiting = count_pending_webhooks(jobs), excess = count - jobs->max_finished;
+    const size_t most = excess < ROUND ? excess : ROUND;
+    const bool patient = waiting <= WAITING_MOST;
+    query.limit = most + (patient ? waiting : 0); // those that stay may be the oldest
+    expire(jobs, &query, patient ? WAITING_STAYS : WAITING_GOES, most, &gone);
     return gone == ROUND && excess > ROUND;
 }
 

@@ -84,10 +84,13 @@ static void bury(struct srv_jobs *jobs, const struct srv_record *claimed)
     record.owner[0] = '\0';
     record.lease = 0;
     const struct srv_change change = {SRV_UPDATE, &record, claimed->version};
-    if (text.status != EFM_OK || srv_store_commit(jobs->store, &change, 1, NULL, &error) != EFM_OK)
-        srv_log(jobs->log, SRV_LOG_ERROR, "job_record_damaged", "\"job\":\"%s\"", job.id);
+    const bool ended =
+        text.status == EFM_OK && srv_store_commit(jobs->store, &change, 1, NULL, &error) == EFM_OK;
     efm_buffer_release(&text);
-    free_names(jobs, job.id);
+    if (ended)
+        free_names(jobs, job.id);
+    else
+        srv_log(jobs->log, SRV_LOG_ERROR, "job_record_damaged", "\"job\":\"%s\"", job.id);
     srv_jobs_changed(jobs, job.id);
 }
 

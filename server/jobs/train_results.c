@@ -228,6 +228,8 @@ static bool put_model(struct srv_train_job *job)
         }
         if (problem.code == API_P_PRECONDITION_FAILED)
             return name_taken(job);
+        if (problem.code == API_P_DRAINING)
+            return srv_train_job_end(job, SRV_TRAIN_END_STOPPED);
         if ((problem.code != API_P_STORAGE && problem.code != API_P_NO_MEMORY) || tries == MODEL_TRIES)
             return srv_train_job_fail_problem(job, &problem);
         srv_train_job_warn(job, "model_not_put", problem.detail);

@@ -258,7 +258,7 @@ def end_whatever_is_under_way(program, folder):
     thread = threading.Thread(target=put)
     thread.start()
     end = time.monotonic() + 20 * PATIENCE
-    while b"efm_queue_requests 1" not in daemon.call("GET", "/metrics")[1]:
+    while b"efm_aside_requests 1" not in daemon.call("GET", "/metrics")[1]:
         assert time.monotonic() < end
         time.sleep(0.02)
     time.sleep(0.5)

@@ -168,6 +168,9 @@ def a_file_that_was_left_misleads_nobody(efmd, folder):
         verdict = subprocess.run([efmd, "--listen", address, "--port-file", port_file], capture_output=True, text=True, timeout=60)
         assert verdict.returncode == 1 and "efmd: " in verdict.stderr, verdict
         assert not port_file.exists(), "a file that names another port is left"
+        port_file.write_text(f"{taken.getsockname()[1]}\n")
+        subprocess.run([efmd, "--listen", address, "--port-file", port_file], capture_output=True, timeout=60)
+        assert port_file.exists(), "the file of the daemon that has the port is gone"
 
 
 def main():

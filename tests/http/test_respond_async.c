@@ -18,7 +18,8 @@ enum { ID = 64 };
 static int start(void **state)
 {
     (void)state;
-    test_daemon_start(&server, (const char *const[]){"--shutdown-timeout", "0.5", NULL});
+    test_daemon_start(&server,
+                      (const char *const[]){"--shutdown-timeout", "0.5", "--max-timeout", "3600", NULL});
     test_world_pictures(&server);
     test_world_slow(&server);
     return 0;
@@ -164,6 +165,11 @@ static void what_is_wrong_is_said_at_once(void **state)
     test_expect_problem(&server,
                         &(struct test_request){.method = "POST", .path = "/v1/generate", .header = ASYNC},
                         422, "missing_parameter");
+    test_expect_problem(&server,
+                        &(struct test_request){.method = "POST",
+                                               .path = "/v1/generate?model=pictures&timeout=3601",
+                                               .header = ASYNC},
+                        422, "invalid_parameter");
 }
 
 static void a_key_makes_one_job(void **state)

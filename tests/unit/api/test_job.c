@@ -336,11 +336,11 @@ static void shows_no_query_of_a_url(void **state)
     struct api_job job = training();
     efm_free(job.spec);
     job.spec = efm_copy_string("{\"source\": \"https://a.example/x.npy?token=S1&\\\"S2\", \"target\": "
-                               "\"http://b.example/y#S3\", \"note\": \"is it http://c?\", \"steps\": 7}");
+                               "\"HTTP://b.example/y#S3\", \"note\": \"is it http://c?\", \"steps\": 7}");
     TEXT(job.webhook, "https://example.com/hook?key=S4");
     json_t *json = rendered(&job), *part = json_object_get(json, "hyperparameters");
     assert_string_equal(text_at(part, "source"), "https://a.example/x.npy");
-    assert_string_equal(text_at(part, "target"), "http://b.example/y");
+    assert_string_equal(text_at(part, "target"), "HTTP://b.example/y");
     assert_string_equal(text_at(part, "note"), "is it http://c?");
     assert_int_equal(json_integer_value(json_object_get(part, "steps")), 7);
     assert_string_equal(text_at(json_object_get(json, "webhook"), "url"), "https://example.com/hook");

@@ -181,9 +181,39 @@ static void a_file_that_cannot_be_removed(void **state)
     srv_log_destroy(log);
     assert_true(pread(file, text, sizeof text - 1, 0) > 0);
     close(file);
+    // what was put since is newer than the file, which is still there
+    world_open(world);
+    assert_int_equal(put_model(world, "m", 1, NULL), API_P_NONE);
+    world_close(world);
+    assert_int_equal(chmod(models, 0555), 0);
+    be_above_modes(false);
+    world_open(world);
+    be_above_modes(true);
+    assert_int_equal(chmod(models, 0755), 0);
+    assert_true(is_ready(world, "m", 1));
     assert_null(strstr(text, "not_adopted"));
     assert_non_null(strstr(text, "\"adopted\""));
     assert_non_null(strstr(text, "\"file_left\":\""));
+}
+
+/* What is put, or deleted, before an older file of its name is moved in would be undone by the next start. */
+static void a_start_that_is_stopped_takes_no_changes(void **state)
+{
+    struct world *world = *state;
+    struct api_problem problem = {0};
+    world_open(world);
+    world_close(world);
+    write_file(world, "models/m.safetensors", world->weights[0].data, world->weights[0].size);
+    assert_int_equal(srv_registry_create(&world->registry, &world->options, world->metrics, NULL, NULL),
+                     EFM_OK);
+    srv_registry_stop_restoring(world->registry);
+    srv_registry_restore(world->registry);
+    assert_int_equal(put_model(world, "m", 1, NULL), API_P_DRAINING);
+    assert_false(srv_registry_delete_model(world->registry, "m", NULL, &problem));
+    assert_int_equal(problem.code, API_P_DRAINING);
+    world_close(world);
+    world_open(world);
+    assert_true(is_ready(world, "m", 0));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -194,6 +224,7 @@ int main(void)
         TEST(files_are_taken_in),
         TEST(damaged_files_are_left),
         TEST(a_file_that_cannot_be_removed),
+        TEST(a_start_that_is_stopped_takes_no_changes),
         TEST(a_folder_that_cannot_be_made),
     };
     return cmocka_run_group_tests_name("server/registry_adopt", tests, NULL, NULL);
