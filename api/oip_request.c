@@ -157,6 +157,20 @@ static bool read_parameter(struct reading *reading, const char *name, const json
                                   value, problem);
 }
 
+/* Fields from `first` on, which name members of a request of ours. */
+static void point_into_parameters(struct api_problem *problem, size_t first)
+{
+    static const char place[] = "/parameters";
+    for (size_t i = first; i < problem->field_count; i++) {
+        char *pointer = problem->fields[i].pointer, whole[sizeof problem->fields[i].pointer + sizeof place];
+        if (strncmp(pointer, place, sizeof place - 1) == 0)
+            continue;
+        snprintf(whole, sizeof whole, "%s%s", place, pointer);
+        snprintf(pointer, sizeof problem->fields[i].pointer, "%.*s",
+                 (int)sizeof problem->fields[i].pointer - 1, whole);
+    }
+}
+
 static bool read_parameters(struct reading *reading, const json_t *object, struct api_problem *problem)
 {
     const char *name;
@@ -166,7 +180,9 @@ static bool read_parameters(struct reading *reading, const json_t *object, struc
         return api_problem_set(problem, API_P_INVALID_PARAMETER, "/parameters", "must be an object");
     json_object_foreach((json_t *)object, name, value)
     {
+        const size_t before = problem->field_count;
         good = read_parameter(reading, name, value, problem) && good;
+        point_into_parameters(problem, before);
         if (problem->field_count == API_PROBLEM_FIELDS)
             return false;
     }

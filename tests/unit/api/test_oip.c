@@ -368,6 +368,24 @@ static void problems_inside_are_said_outside(void **state)
     assert_string_equal(problem.detail, "inputs/0/data: no");
 }
 
+/* Of the request that the client sent, not of the one that is made of it. */
+static void problems_point_into_the_parameters(void **state)
+{
+    static const char *const json[] = {"{\"parameters\":{\"operation\":\"generate\",\"steps\":100000}}",
+                                       "{\"parameters\":{\"operation\":\"generate\",\"sede\":1}}",
+                                       "{\"parameters\":{\"operation\":\"generate\",\"timeout\":1}}"};
+    static const char *const pointers[] = {"/parameters/steps", "/parameters/sede", "/parameters/timeout"};
+    (void)state;
+    for (size_t i = 0; i < sizeof json / sizeof json[0]; i++) {
+        struct api_oip_infer request;
+        struct api_problem problem;
+        assert_false(parse_with(&request, &PLANE, "", json[i], strlen(json[i]), "", &problem));
+        assert_int_equal(problem.field_count, 1);
+        assert_string_equal(problem.fields[0].pointer, pointers[i]);
+        api_oip_infer_release(&request);
+    }
+}
+
 static void what_cannot_be_meant_is_refused(void **state)
 {
     static const struct {
@@ -515,6 +533,7 @@ int main(void)
         cmocka_unit_test(shapes_are_those_of_the_model),
         cmocka_unit_test(numbers_are_finite),
         cmocka_unit_test(problems_inside_are_said_outside),
+        cmocka_unit_test(problems_point_into_the_parameters),
         cmocka_unit_test(what_cannot_be_meant_is_refused),
         cmocka_unit_test(the_length_of_the_json),
         cmocka_unit_test(the_whole_body),
