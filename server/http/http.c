@@ -230,6 +230,8 @@ static void *on_request_line(void *context, const char *uri, struct MHD_Connecti
     struct srv_exchange *exchange = srv_exchange_create(http, connection, watch, uri);
     if (exchange == NULL)
         return NULL;
+    // the log names it whatever becomes of the request; the guard may know a better name
+    srv_link_address(connection, exchange->pass.client, sizeof exchange->pass.client);
     exchange->line_uri = uri;
     exchange->line_version = uri + strlen(uri) + 1; // before escapes are decoded in place
     srv_watcher_arm(http->watcher, watch, exchange->started + http->options.header_timeout, exchange);
