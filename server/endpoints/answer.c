@@ -51,7 +51,9 @@ void srv_answer_modified(struct api_reply *reply, int64_t created)
 
 bool srv_answer_not_modified(struct srv_exchange *exchange, const char *etag)
 {
-    if (!srv_tags_not_modified(srv_exchange_header(exchange, "If-None-Match"), etag))
+    // a date comes first, and is held against that of the whole answer
+    if (srv_exchange_header(exchange, "If-Unmodified-Since")[0] != '\0' ||
+        !srv_tags_not_modified(srv_exchange_header(exchange, "If-None-Match"), etag))
         return false;
     struct api_reply reply;
     api_reply_init(&reply, 0);

@@ -19,8 +19,7 @@ static void handle(struct srv_service *service, struct srv_exchange *exchange)
     double wait = request.wait;
     if (prefer.wait_given && !api_parameter_given(&api_job_wait_table, &request.seen, "wait"))
         wait = prefer.wait < LONGEST ? prefer.wait : LONGEST;
-    srv_hub_poll(service->hub, exchange, srv_exchange_name(exchange),
-                 etag[0] == '\0' && wait > 0 ? NULL : etag, wait);
+    srv_hub_poll(service->hub, exchange, srv_exchange_name(exchange), etag, wait);
 }
 
 const struct srv_endpoint srv_get_job = {

@@ -67,6 +67,14 @@ static bool is_host(const char *word)
     return word[0] != '\0' && strpbrk(word, "/@?#\\") == NULL;
 }
 
+/* One that a Host header can have before its port: anything else would be taken here and never be met. */
+static bool is_own_name(const char *word)
+{
+    const size_t length = strlen(word);
+    const bool bracketed = length > 2 && word[0] == '[' && strcspn(word, "]") == length - 1;
+    return is_host(word) && strchr(word, '*') == NULL && (bracketed || strpbrk(word, ":[]") == NULL);
+}
+
 static bool is_origin(const char *word)
 {
     if (strcmp(word, "*") == 0)
@@ -169,7 +177,8 @@ enum efm_status srv_guard_create(struct srv_guard **guard, const struct srv_guar
         made->clients == NULL ? efm_error_set(error, EFM_E_MEMORY, "no memory for the guard") : EFM_OK;
     made->any_host = options->hosts[0] == '\0' && !options->loopback;
     if (status == EFM_OK)
-        status = parse_words(&made->hosts, options->hosts, is_host, "the host names", error);
+        status = parse_words(&made->hosts, options->hosts, is_own_name,
+                             "the host names, which have no port and no '*'", error);
     if (status == EFM_OK)
         status = parse_words(&made->origins, options->origins, is_origin, "the origins", error);
     if (status == EFM_OK && made->keys_file[0] != '\0')

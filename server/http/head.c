@@ -20,13 +20,13 @@ static void trim(const char *name, const char *value, size_t size)
 }
 
 /* Where it lies libmicrohttpd cuts the head into names and values, with zeros. So a value follows its name with nothing but
- * blanks between, and a name the value before with nothing but zeros. When that is not so, a NUL has hidden a part of the
- * line, or a line that begins with a blank was sewn to the name before. */
+ * blanks between, and a name the line before with nothing but the zeros that were its end, CR LF or LF alone. When that is not
+ * so, a NUL has hidden a part of the line, or a line that begins with a blank was sewn to the name before. */
 static void look_at_header(void *context, const char *name, const char *value)
 {
     struct srv_head *head = context;
     const size_t length = strlen(name), size = strlen(value);
-    const char *start = name + length + 1, *next = head->end;
+    const char *start = name + length + 1, *end = head->end;
     head->count++;
     head->bytes += length + size;
     head->hosts += strcasecmp(name, "Host") == 0;
@@ -35,9 +35,7 @@ static void look_at_header(void *context, const char *name, const char *value)
     if (!head->in_place)
         return;
     head->broken |= start + strspn(start, " \t") != value;
-    while (next != NULL && next != name && (*next == '\0' || *next == ' ' || *next == '\t'))
-        next++;
-    head->broken |= next != NULL && next != name;
+    head->broken |= name != end + 1 && (name != end + 2 || end[1] != '\0');
     head->end = value + size;
 }
 
@@ -47,11 +45,21 @@ static void visit_header(void *context, const char *name, const char *value)
     trim(name, value, strlen(value));
 }
 
-/* After the last value there is nothing but the end of two lines: one without a name would have ended the head too early. */
+/* The three parts of the request line: after the method blanks may follow, the version stands right behind the uri, which ended
+ * at its first NUL for us, and at the last blank for libmicrohttpd. */
+static bool is_one_line(const struct srv_exchange *exchange, const char *method, const char *version)
+{
+    const char *at = method + strlen(method) + 1;
+    while (at < exchange->line_uri && *at == ' ')
+        at++;
+    return at == exchange->line_uri && version == exchange->line_version;
+}
+
+/* After the last line there is nothing but the end of two lines: one without a name would have ended the head too early. */
 static bool ends_well(const struct srv_head *head, const char *end)
 {
     size_t count = 0;
-    for (const char *at = head->end; at != NULL && at < end; at++) {
+    for (const char *at = head->end; at < end; at++) {
         if (*at != '\0' && strchr(" \t\r\n", *at) == NULL)
             return false;
         count += *at != ' ' && *at != '\t';
@@ -102,10 +110,14 @@ static void join_list(struct srv_exchange *exchange, size_t list)
     efm_buffer_append(out, "", 1);
 }
 
-void srv_head_read(struct srv_exchange *exchange)
+void srv_head_read(struct srv_exchange *exchange, const char *method, const char *version)
 {
-    exchange->head.in_place = exchange->head_end != NULL;
-    srv_link_each(exchange->connection, visit_header, &exchange->head);
+    struct srv_head *head = &exchange->head;
+    head->in_place = exchange->head_end != NULL;
+    head->old = strcmp(version, "HTTP/1.0") == 0;
+    head->broken = head->in_place && !is_one_line(exchange, method, version);
+    head->end = version + strlen(version);
+    srv_link_each(exchange->connection, visit_header, head);
     for (size_t i = 0; i < SRV_LISTS; i++)
         join_list(exchange, i);
 }
@@ -140,6 +152,16 @@ static bool check_lists(const struct srv_exchange *exchange, struct api_problem 
 
 /* ---- checks ---- */
 
+/* An absolute form names the host once more, and a proxy goes by that one (RFC 9112, 3.2.2). */
+static bool names_one_host(const struct srv_exchange *exchange)
+{
+    const char *host = srv_link_header(exchange->connection, "Host");
+    size_t length;
+    const char *authority = srv_target_authority(exchange->uri, &length);
+    return authority == NULL || exchange->head.hosts == 0 ||
+           (strlen(host) == length && strncasecmp(authority, host, length) == 0);
+}
+
 static bool check_lines(const struct srv_exchange *exchange, struct api_problem *problem)
 {
     const struct srv_head *head = &exchange->head;
@@ -151,10 +173,13 @@ static bool check_lines(const struct srv_exchange *exchange, struct api_problem 
                                "%zu headers of %zu bytes; %d and %d are the most", head->count, head->bytes,
                                HEADERS_MOST, HEADER_BYTES_MOST);
     if (head->broken || (head->in_place && !ends_well(head, exchange->head_end)))
-        return api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL,
-                               "a header is no line of a name, a colon and a value");
-    return head->hosts <= 1 ||
-           api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL, "the Host is given more than once");
+        return api_problem_set(
+            problem, API_P_MALFORMED_REQUEST, NULL,
+            "a header is no line of a name, a colon and a value, or a NUL is in the first line");
+    if (head->hosts > 1)
+        return api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL, "the Host is given more than once");
+    return names_one_host(exchange) || api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL,
+                                                       "the path is of another host than the Host header");
 }
 
 bool srv_head_check(struct srv_exchange *exchange, struct api_problem *problem)

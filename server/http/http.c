@@ -228,8 +228,13 @@ static void *on_request_line(void *context, const char *uri, struct MHD_Connecti
     if (watch == NULL)
         return NULL;
     struct srv_exchange *exchange = srv_exchange_create(http, connection, watch, uri);
-    if (exchange != NULL)
-        srv_watcher_arm(http->watcher, watch, exchange->started + http->options.header_timeout, exchange);
+    if (exchange == NULL)
+        return NULL;
+    // the log names it whatever becomes of the request; the guard may know a better name
+    srv_link_address(connection, exchange->pass.client, sizeof exchange->pass.client);
+    exchange->line_uri = uri;
+    exchange->line_version = uri + strlen(uri) + 1; // before escapes are decoded in place
+    srv_watcher_arm(http->watcher, watch, exchange->started + http->options.header_timeout, exchange);
     return exchange;
 }
 
@@ -242,11 +247,10 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     enum srv_verdict verdict;
     (void)context;
     (void)url; // decoded already: the router wants it as it was sent
-    (void)version;
     if (exchange == NULL)
         return MHD_NO;
     if (exchange->phase == SRV_PHASE_HEADERS) {
-        verdict = srv_request_start(exchange, method);
+        verdict = srv_request_start(exchange, method, version);
     } else if (*size > 0) {
         verdict = srv_request_take(exchange, data, *size);
         *size = 0;

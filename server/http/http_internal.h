@@ -96,7 +96,8 @@ struct srv_head {
     size_t count, bytes, hosts;
     bool in_place;                      /* it is known how they lie in memory */
     bool broken;                        /* some can be read in more than one way */
-    const char *end;                    /* of the last value; NULL: there is none */
+    bool old;                           /* of HTTP/1.0 */
+    const char *end;                    /* of the line before, while they are read, and of the last one */
     struct efm_buffer lists[SRV_LISTS]; /* owned; see srv_head_value. Empty: the header is as it came */
 };
 
@@ -112,6 +113,8 @@ struct srv_exchange {
     char traceparent[SRV_TRACEPARENT_SIZE]; /* "": none */
     char user_agent[SRV_USER_AGENT_SIZE];   /* cut */
     char *uri;                              /* owned, as sent */
+    const char *line_uri,
+        *line_version; /* where the uri begins, and what follows its end, as they lie in memory */
     struct srv_target target;
     struct srv_match match;
     struct srv_head head;
@@ -197,7 +200,7 @@ bool srv_is_health(const char *route);
 bool srv_is_probe(const char *route);
 
 /* request.c: the stages, all called by the connection's event thread. */
-enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method);
+enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method, const char *version);
 enum srv_verdict srv_request_take(struct srv_exchange *exchange, const void *data, size_t size);
 enum srv_verdict srv_request_finish(struct srv_exchange *exchange);
 /* The connection has done with the exchange; `status` is what libmicrohttpd answered by itself, or 0. */
@@ -206,8 +209,8 @@ void srv_request_end(struct srv_exchange *exchange, enum srv_ending ending, int 
 void srv_request_late(int socket, void *context);
 
 /* head.c: takes the blanks at the end off all values (RFC 9110, 5.5), joins what came in several lines and is one list, and keeps
- * what is to be said against the lines. Before anything else looks at the headers. */
-void srv_head_read(struct srv_exchange *exchange);
+ * what is to be said against the lines. Before anything else looks at the headers. `method` and `version`: as they lie in memory. */
+void srv_head_read(struct srv_exchange *exchange, const char *method, const char *version);
 /* The header, in one piece; "" when absent. */
 const char *srv_head_value(const struct srv_exchange *exchange, const char *name);
 void srv_head_release(struct srv_exchange *exchange);

@@ -31,6 +31,9 @@ static bool body_length(const struct srv_exchange *exchange, int64_t *length, st
     if (codings > 0 && strcasecmp(srv_link_header(connection, "Transfer-Encoding"), "chunked") != 0)
         return api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL,
                                "a Transfer-Encoding other than chunked is not taken");
+    // whoever knows no chunks reads on after the head (RFC 9112, 6.1)
+    if (codings > 0 && exchange->head.old)
+        return api_problem_set(problem, API_P_MALFORMED_REQUEST, NULL, "HTTP/1.0 has no Transfer-Encoding");
     if (lengths == 0)
         return true;
     int64_t value = 0;
@@ -144,7 +147,7 @@ static enum srv_verdict answer_early(struct srv_exchange *exchange, int64_t leng
     return waits ? SRV_SEND : answer_directly(exchange); // who waits has not begun to send
 }
 
-enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method)
+enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *method, const char *version)
 {
     struct srv_http *http = exchange->http;
     struct api_problem problem = {0};
@@ -156,7 +159,7 @@ enum srv_verdict srv_request_start(struct srv_exchange *exchange, const char *me
     srv_watcher_arm(http->watcher, exchange->watch, exchange->started + http->options.body_timeout, NULL);
     exchange->method = known == NULL ? method : known;
     exchange->head_end = srv_link_head_end(exchange->connection, method);
-    srv_head_read(exchange);
+    srv_head_read(exchange, method, version);
     srv_exchange_identify(exchange);
     if (!admit(exchange, &length, &problem)) {
         count_refusal(exchange, problem.code);

@@ -38,11 +38,19 @@ static bool decode(const char *text, size_t length, char *out)
     return true;
 }
 
+const char *srv_target_authority(const char *uri, size_t *length)
+{
+    size_t scheme = strncasecmp(uri, "http://", 7) == 0 ? 7 : strncasecmp(uri, "https://", 8) == 0 ? 8 : 0;
+    *length = scheme == 0 ? 0 : strcspn(uri + scheme, "/?");
+    return scheme == 0 ? NULL : uri + scheme;
+}
+
 /* The part of an absolute form that follows the authority. */
 static const char *skip_authority(const char *uri)
 {
-    size_t scheme = strncasecmp(uri, "http://", 7) == 0 ? 7 : strncasecmp(uri, "https://", 8) == 0 ? 8 : 0;
-    return scheme == 0 ? uri : uri + scheme + strcspn(uri + scheme, "/?");
+    size_t length;
+    const char *authority = srv_target_authority(uri, &length);
+    return authority == NULL ? uri : authority + length;
 }
 
 bool srv_target_parse(struct srv_target *target, const char *uri, struct api_problem *problem)

@@ -26,6 +26,8 @@ struct srv_target {
 /* Takes the origin form ("/path?query") and the absolute form ("http://host/path"). False with a problem when
  * an escape is broken or hides a NUL, or when there is no memory; the target is then "" throughout. */
 bool srv_target_parse(struct srv_target *target, const char *uri, struct api_problem *problem);
+/* The host and port in an absolute form, `length` bytes; NULL in any other form. */
+const char *srv_target_authority(const char *uri, size_t *length);
 void srv_target_release(struct srv_target *target);
 
 struct srv_match {

@@ -280,7 +280,10 @@ static void enter(struct srv_hub *hub, struct srv_exchange *exchange, struct srv
 void srv_hub_poll(struct srv_hub *hub, struct srv_exchange *exchange, const char *id, const char *etag,
                   double seconds)
 {
-    struct srv_hub_client *client = make_client(id, etag);
+    // what is no list of tags is no condition, and must not end the wait
+    const enum srv_tags tags = etag == NULL ? SRV_TAGS_ABSENT : srv_tags_find(etag, NULL, SRV_TAGS_WEAK);
+    const bool conditional = tags != SRV_TAGS_ABSENT && tags != SRV_TAGS_MALFORMED;
+    struct srv_hub_client *client = make_client(id, conditional ? etag : NULL);
     if (client != NULL)
         client->deadline = srv_clock() + seconds;
     enter(hub, exchange, client);

@@ -28,7 +28,7 @@ void srv_hub_notify(struct srv_hub *hub, const char *id); /* never blocks for th
 /* Answers with the job and its ETag, at the latest after `seconds`, at once when it has ended. `etag` says
  * what is waited for: NULL: another state than the one it has now; otherwise it is a list of tags as in
  * If-None-Match, and the wait is over when the tag of the job is none of them. 304 when it still is one.
- * "" thus answers at once. */
+ * What is no such list, or empty, counts as NULL. */
 void srv_hub_poll(struct srv_hub *hub, struct srv_exchange *exchange, const char *id, const char *etag,
                   double seconds);
 /* Server-Sent Events after the event `after`. 204 when there is none and none will come: an EventSource

@@ -144,6 +144,22 @@ static void keys_are_never_logged(void **state)
     free(log);
 }
 
+/* Also those whom the guard was never asked about. */
+static void who_is_refused_is_logged_by_address(void **state)
+{
+    (void)state;
+    test_daemon_start(&server, (const char *const[]){"--api-keys-file", keys_file, NULL});
+    expect_code("GET", "/v1/models/.x", OPS, 422, "invalid_name");
+    expect_code("GET", "/v1/models", OPS "\nX: a\rb", 400, "malformed_request");
+    expect_code("GET", "/v1/models", OPS "\nContent-Encoding: br", 415, "unsupported_media_type");
+    expect_code("GET", "/nowhere", OPS, 404, "not_found");
+    char *log = read_log();
+    assert_non_null(strstr(log, "\"code\":\"malformed_request\""));
+    assert_non_null(strstr(log, "\"client\":\"127.0.0.1\""));
+    assert_null(strstr(log, "\"client\":\"\""));
+    free(log);
+}
+
 static void a_training_is_ended_by_who_may_begin_one(void **state)
 {
     static const char spec[] = "{\"source\":\"gaussian\",\"target\":{\"toy\":\"swiss_roll\",\"count\":200},"
@@ -230,6 +246,8 @@ static void a_result_is_for_the_key_that_asked(void **state)
     snprintf(text, sizeof text, "%s/events", path);
     expect("GET", text, CI "\nAccept: application/json", 200);
     expect("DELETE", path, CI, 204);
+    expect_code("GET", path, CI, 410, "gone");
+    expect_code("GET", path, CD, 410, "gone");
 }
 
 static void the_contract_says_what_takes_a_key(void **state)
@@ -255,6 +273,7 @@ static void other_names_are_refused(void **state)
     test_daemon_start(&server, NULL);
     expect_code("GET", "/v1/models", "Host: evil.example", 421, "misdirected");
     expect("GET", "/v1/models", "Host: localhost:1", 200);
+    expect_code("GET", "/nowhere", "Host: evil.example", 404, "not_found");
     static const char *const health[] = {"/livez", "/readyz", "/health", "/v2/health/live",
                                          "/v2/health/ready"};
     for (size_t i = 0; i < sizeof health / sizeof health[0]; i++)
@@ -380,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(keys_open_what_their_scopes_say, stop),
         cmocka_unit_test_teardown(keys_are_never_logged, stop),
+        cmocka_unit_test_teardown(who_is_refused_is_logged_by_address, stop),
         cmocka_unit_test_teardown(a_training_is_ended_by_who_may_begin_one, stop),
         cmocka_unit_test_teardown(a_result_is_for_the_key_that_asked, stop),
         cmocka_unit_test_teardown(the_contract_says_what_takes_a_key, stop),

@@ -392,6 +392,13 @@ static void conditions(void **state)
     snprintf(none, sizeof none, "If-None-Match: %s", etag);
     assert_int_equal(send_with("GET", path, none, NULL), 304);
     assert_int_equal(send_with("GET", "/v1/models/guarded/weights", none, NULL), 304);
+    test_sleep(1.1); // from then on there is a date, which comes first
+    snprintf(both, sizeof both, "%s\n" BEFORE, none);
+    assert_int_equal(send_with("GET", path, both, NULL), 412);
+    assert_int_equal(send_with("GET", "/v1/models/guarded/weights", both, NULL), 412);
+    snprintf(both, sizeof both, "%s\n" AFTER, none);
+    assert_int_equal(send_with("GET", path, both, NULL), 304);
+    assert_int_equal(send_with("GET", "/v1/models/guarded/weights", both, NULL), 304);
     assert_int_equal(send_with("PUT", path, "If-Match: \"0123\"", other), 412);
     // a list of nothing is none, several lines are one list, and a date counts where there is no tag
     assert_int_equal(send_with("PUT", path, "If-Match;", other), 412); // sent by libcurl as "If-Match:"

@@ -363,8 +363,18 @@ static void names_of_the_server(void **state)
     }
     struct efm_error error = {0};
     struct srv_guard *none = NULL;
-    const struct srv_guard_options options = {.keys_file = "", .hosts = "http://a.example", .origins = ""};
-    assert_int_equal(srv_guard_create(&none, &options, &error), EFM_E_ARGUMENT);
+    // nor what could be written down and never met
+    static const char *const no_names[] = {"http://a.example", "efm.example:8080", "*",       "*.efm.example",
+                                           "fd00::7",          "[fd00::7]:8080",   "[fd00::7"};
+    for (size_t i = 0; i < sizeof no_names / sizeof no_names[0]; i++) {
+        const struct srv_guard_options options = {.keys_file = "", .hosts = no_names[i], .origins = ""};
+        error = (struct efm_error){0};
+        assert_int_equal(srv_guard_create(&none, &options, &error), EFM_E_ARGUMENT);
+        assert_non_null(strstr(error.message, no_names[i]));
+        assert_non_null(strstr(error.message, "no port"));
+    }
+    make(&(struct srv_guard_options){.hosts = "[fd00::7]"});
+    assert_true(ask_host("[fd00::7]:8080"));
 }
 
 static bool ask_page(const char *origin, const char *site)

@@ -471,6 +471,11 @@ static void a_head_that_can_be_read_in_two_ways_is_refused(void **state)
         HEAD("Host: x\r\nContent-: 58\r\n\tLength\r\nY: b\r\n\r\n"),
         HEAD("Host: x\r\nHost: y\r\n\r\n"),
         HEAD("Host: x\r\nhost: x\r\n\r\n"),
+        HEAD("Host: x\0\r\nY: b\r\n\r\n"),
+        HEAD("Host: x\0 \r\nY: b\r\n\r\n"),
+        HEAD("Host: x \0\r\nY: b\r\n\r\n"),
+        HEAD("Host: x\r\nTransfer-Encoding: chunked\0\r\nY: b\r\n\r\n"),
+        HEAD("Host: x\r\nX: a\0\r\n\r\n"),
 #undef HEAD
     };
     struct peer_answer answer;
@@ -500,6 +505,56 @@ static void a_head_that_can_be_read_in_two_ways_is_refused(void **state)
         peer_answer_release(&answer);
     }
     close(peer);
+}
+
+/* The target that counts is the one that a proxy saw. */
+static void a_first_line_that_can_be_read_in_two_ways_is_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t size;
+        int status;
+    } heads[] = {
+#define HEAD(text, status) {text, sizeof text - 1, status}
+        HEAD("GET /hello\0/../things/x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET /hello\0 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET /hello?a=b\0c HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET /hello\0?a=b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET /%68ello\0x?%61=b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET\0X /hello HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET /hello HTTP/1.0\r\n\0Content-Length: 58\r\n\r\n", 400),
+        HEAD("POST /echo HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        HEAD("POST /echo HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        HEAD("GET http://evil.example/hello HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET http://x:80/hello HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET http://a@x/hello HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET http://xx/hello HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        HEAD("GET http://x/hello HTTP/1.1\r\nHost:\r\n\r\n", 400),
+        HEAD("GET http://X/hello?a=b HTTP/1.1\r\nHost: x \r\n\r\n", 200),
+        HEAD("GET https://x:8/hello HTTP/1.1\r\nHost: X:8\r\n\r\n", 200),
+        HEAD("GET   /hello HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        HEAD("GET /%68ell%6f HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        HEAD("GET /hello?a=b&c&%61=%62+d HTTP/1.1\r\nHost: x \t\r\nX: a \r\nY: \r\nZ:\r\n\r\n", 200),
+        HEAD("GET /%68ello? HTTP/1.1\nHost: x \nX: a\r\nY: b\n\r\n", 200),
+        HEAD("\r\nGET /hello HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        HEAD("GET /hello HTTP/1.0\r\n\r\n", 200),
+        HEAD("GET /hello HTTP/1.0\n\n", 200),
+#undef HEAD
+    };
+    struct peer_answer answer;
+    (void)state;
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        int peer = peer_dial(world.port);
+        assert_true(peer_send_bytes(peer, heads[i].text, heads[i].size));
+        if (!peer_read(peer, &answer) || answer.status != heads[i].status)
+            fail_msg("head %zu: %d", i, answer.status);
+        if (answer.status == 400) {
+            world_assert_problem(&answer, 400, "malformed_request");
+            assert_true(peer_is_closed(peer, 2));
+        }
+        peer_answer_release(&answer);
+        close(peer);
+    }
 }
 
 /* A byte now and then keeps the idle timeout away, but not this one. */
@@ -556,6 +611,7 @@ int main(void)
         SERVED(heads_are_bounded),
         SERVED(a_strange_transfer_coding_is_refused),
         SERVED(a_head_that_can_be_read_in_two_ways_is_refused),
+        SERVED(a_first_line_that_can_be_read_in_two_ways_is_refused),
         cmocka_unit_test(slow_headers_end_with_408),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

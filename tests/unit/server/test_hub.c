@@ -257,6 +257,22 @@ static void a_wait_for_another_tag_ends_with_any_change(void **state)
     assert_int_equal(exchange->status, 304);
 }
 
+static void what_is_no_tag_does_not_end_a_wait(void **state)
+{
+    static const char *const none[LIMIT] = {"", ",", "\"0123", "*, \"0123\""};
+    (void)state;
+    claim();
+    for (size_t i = 0; i < LIMIT; i++)
+        poll_job(i, none[i], 60);
+    for (size_t i = 0; i < LIMIT; i++)
+        assert_false(fake_answered(&world.exchanges[i], WHILE));
+    srv_hub_drain(world.hub);
+    for (size_t i = 0; i < LIMIT; i++) {
+        assert_true(fake_answered(&world.exchanges[i], SOON));
+        assert_int_equal(world.exchanges[i].status, 200);
+    }
+}
+
 static void a_wait_has_its_end(void **state)
 {
     (void)state;
@@ -424,6 +440,7 @@ int main(void)
         WAITED(an_unknown_job_is_a_problem),
         WAITED(a_wait_ends_with_the_status),
         WAITED(a_wait_for_another_tag_ends_with_any_change),
+        WAITED(what_is_no_tag_does_not_end_a_wait),
         WAITED(a_wait_has_its_end),
         WAITED(what_another_replica_did_is_seen_without_a_word),
         WAITED(who_hangs_up_is_forgotten),
