@@ -150,7 +150,7 @@ static void problems(struct efm_buffer *out, const struct api_operation_document
     static const char *const all[] = {"400", "401", "403", "404", "406", "408", "409",
                                       "410", "412", "413", "414", "415", "416", "417",
                                       "421", "422", "429", "431", "500", "503", "504"};
-    static const char everywhere[] = "400 403 408 413 414 417 421 422 429 431 500 503 504";
+    static const char everywhere[] = "400 403 408 413 414 415 417 421 422 429 431 500 503 504";
     const bool keyed = !is_empty(operation->scope);
     const char *separator = "";
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
@@ -170,7 +170,7 @@ void api_openapi_responses(struct efm_buffer *out, const struct api_operation_do
                            const struct api_openapi_row *row)
 {
     const struct api_openapi_row plain = {.answers = is_empty(operation->gives) ? "204" : "200",
-                                          .problems = "401 404 406 409 410 412 415 416"};
+                                          .problems = "401 404 406 409 410 412 416"};
     char word[64];
     if (row == NULL)
         row = &plain;
