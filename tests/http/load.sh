@@ -4,7 +4,7 @@
 #   load.sh EFMD       skipped (77) without wrk
 #
 # Rounds of the same load: wrk on 32 connections, then 1,000 transfers, 64 at a time, of which every fourth
-# hangs up after 50 ms in the middle of its work. After three rounds that fill caches and pools, two more must
+# hangs up after 50 ms in the middle of its work. After six rounds that fill caches and pools, two more must
 # leave no descriptor, no memory, no request and no line behind, and the daemon ends with 0.
 #
 # LOAD_SECONDS     of wrk in each round [2; 1 where TEST_PATIENCE says that the build is slow]
@@ -130,7 +130,7 @@ round() {
 # others: what leaks is in both of them.
 quiet=$(metric process_open_fds)
 memory=0
-for _ in 1 2 3; do
+for _ in 1 2 3 4 5 6; do
   round
   memory=$((resident > memory ? resident : memory))
 done
