@@ -2,6 +2,7 @@
 #include "server/log.h"
 
 #include "core/base/memory.h"
+#include "core/base/words.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -23,13 +24,11 @@ enum { LEVEL_COUNT = sizeof level_words / sizeof level_words[0] };
 
 bool srv_log_level_parse(const char *word, enum srv_log_level *level)
 {
-    for (int i = 0; i < LEVEL_COUNT; i++) {
-        if (strcmp(word, level_words[i]) == 0) {
-            *level = (enum srv_log_level)i;
-            return true;
-        }
-    }
-    return false;
+    size_t index;
+    if (!efm_word_find(level_words, LEVEL_COUNT, word, &index))
+        return false;
+    *level = (enum srv_log_level)index;
+    return true;
 }
 
 bool srv_access_log_parse(const char *word, enum srv_access_log *which)
@@ -38,13 +37,11 @@ bool srv_access_log_parse(const char *word, enum srv_access_log *which)
                                         [SRV_ACCESS_LOG_ON] = "on",
                                         [SRV_ACCESS_LOG_WORK] = "work",
                                         [SRV_ACCESS_LOG_ERRORS] = "errors"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (strcmp(words[i], word) == 0) {
-            *which = (enum srv_access_log)i;
-            return true;
-        }
-    }
-    return false;
+    size_t index;
+    if (!efm_word_find(words, sizeof words / sizeof words[0], word, &index))
+        return false;
+    *which = (enum srv_access_log)index;
+    return true;
 }
 
 enum efm_status srv_log_create(struct srv_log **log, enum srv_log_level level, int file,

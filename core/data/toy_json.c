@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The JSON form of a toy; every fault of it is EFM_E_FORMAT, since here it comes from a file. */
 #include "core/base/memory.h"
+#include "core/base/words.h"
 #include "core/data/data_internal.h"
 #include "core/data/toy.h"
 
@@ -9,11 +10,7 @@
 
 enum { MAX_JSON = 1 << 20 };
 
-static const char *const kind_names[] = {
-#define KIND_NAME(symbol, word, meaning) word,
-    EFM_TOY_KIND_MAP(KIND_NAME)
-#undef KIND_NAME
-};
+static const char *const kind_names[] = {EFM_TOY_KIND_MAP(EFM_WORD_OF)};
 
 /* What is being read into: the spec and the centers that it borrows. */
 struct reading {
@@ -185,11 +182,10 @@ static enum efm_status read_kind(const json_t *root, enum efm_toy_kind *kind, st
     const char *word = json_string_value(json_object_get(root, "toy"));
     if (word == NULL)
         return efm_error_set(error, EFM_E_FORMAT, "the JSON is no toy: it has no \"toy\" with a name");
-    for (size_t i = 0; i < sizeof kind_names / sizeof kind_names[0]; i++) {
-        if (strcmp(word, kind_names[i]) == 0) {
-            *kind = (enum efm_toy_kind)i;
-            return EFM_OK;
-        }
+    size_t index;
+    if (efm_word_find(kind_names, sizeof kind_names / sizeof kind_names[0], word, &index)) {
+        *kind = (enum efm_toy_kind)index;
+        return EFM_OK;
     }
     return efm_error_set(error, EFM_E_UNSUPPORTED,
                          "there is no toy '%s', only gaussian, mixture, swiss_roll, uniform, two_intervals",

@@ -204,6 +204,7 @@ void efm_trainer_heed(struct efm_trainer *trainer, bool (*stop)(void *context), 
 {
     trainer->stop = stop;
     trainer->stop_context = context;
+    efm_batcher_heed(trainer->batcher, stop, context);
 }
 
 enum efm_status efm_trainer_step(struct efm_trainer *trainer, struct efm_trainer_report *report,
@@ -213,7 +214,6 @@ enum efm_status efm_trainer_step(struct efm_trainer *trainer, struct efm_trainer
     struct efm_training_batch batch;
     struct efm_optimiser_outcome outcome;
     struct efm_random random;
-    efm_batcher_heed(trainer->batcher, trainer->stop, trainer->stop_context);
     enum efm_status status = efm_batcher_make(trainer->batcher, step, &batch, error);
     if (status != EFM_OK)
         return status;
